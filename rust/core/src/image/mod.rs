@@ -1,18 +1,25 @@
 //! Physical-memory images: what lies at a physical address, and how it is read.
+//!
+//! [`open`] tells the format from the content and gives a [`PhysicalMemory`]. Each
+//! format is a file of this folder and a row of `FORMATS`.
+
+mod describe;
+mod elf;
+mod error;
+mod fields;
+mod flat;
+mod mmap;
+mod notes;
+mod raw;
+mod source;
+
+pub use describe::{Description, Machine, Note, Register};
+pub use error::{ImageError, ImageErrorKind};
+pub use mmap::RawBytes;
+pub use source::{SharedBytes, Source};
 
 use crate::addr::Pa;
-use std::marker::PhantomData;
-
-/// Bytes of an image that can be read where they are.
-///
-/// Never a `&[u8]`: the file behind a mapping can change, or end, while it is read.
-/// They are not aligned either (QEMU puts segments at odd file offsets).
-#[derive(Clone, Copy, Debug)]
-pub struct RawBytes<'a> {
-    ptr: *const u8,
-    len: usize,
-    image: PhantomData<&'a ()>,
-}
+use source::Store;
 
 /// Why bytes of an image could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +37,7 @@ pub enum ReadError {
         pa: Pa,
         /// Where in the file.
         offset: u64,
-        /// What is wrong.
+        /// What is wrong, with the name of the file.
         what: String,
     },
     /// The file became shorter while it was mapped.
@@ -72,4 +79,167 @@ pub trait PhysicalMemory: Send + Sync {
     fn changed(&self) -> bool {
         false
     }
+
+    /// What the image says about itself.
+    fn describe(&self) -> &Description {
+        static EMPTY: Description = Description::EMPTY;
+        &EMPTY
+    }
+}
+
+/// An image, or why there is none.
+pub type Opened = Result<Box<dyn PhysicalMemory>, ImageError>;
+
+/// How to open an image.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Name of the format, from [`formats`]; None: tell it from the content.
+    pub format: Option<String>,
+    /// Physical address of a raw file's first byte.
+    pub base: Pa,
+    /// Read the file piece by piece, do not map it.
+    pub no_map: bool,
+}
+
+/// A file that is being opened.
+pub(crate) struct Input {
+    /// Its bytes.
+    pub(crate) store: Store,
+    /// The first of them, for recognition.
+    pub(crate) head: Vec<u8>,
+}
+
+impl Input {
+    fn starts_with(&self, magic: &[u8]) -> bool {
+        self.head.starts_with(magic)
+    }
+}
+
+/// A format that [`open`] knows.
+pub struct Format {
+    /// Name, for the format option and for messages.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub what: &'static str,
+    recognize: fn(&Input) -> bool,
+    open: fn(Input, &OpenOptions) -> Opened,
+}
+
+/// The sniffer's table: the first row that recognises a file opens it.
+static FORMATS: &[Format] = &[
+    Format {
+        name: "elf",
+        what: "ELF core file (vmcore, QEMU, VirtualBox)",
+        recognize: elf::recognize,
+        open: elf::open,
+    },
+    Format {
+        name: "raw",
+        what: "memory as it was, from --base on",
+        recognize: |_| true,
+        open: raw::open,
+    },
+];
+
+/// Files that are often given by mistake: magic, its offset, what it is, what to try.
+static NOT_IMAGES: &[(usize, &[u8], &str, &str)] = &[
+    (
+        0,
+        b"QFI\xfb",
+        "a QCOW2 disk image",
+        "dump the memory of the machine (virsh dump --memory-only, QEMU's dump-guest-memory)",
+    ),
+    (
+        0,
+        b"KDMV",
+        "a VMware disk image",
+        "give the .vmem file of the snapshot",
+    ),
+    (0, b"PK\x03\x04", "a ZIP archive", "unpack it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    (0, b"BZh", "a bzip2 file", "unpack it first"),
+    (257, b"ustar", "a tar archive", "unpack it first"),
+    (
+        0,
+        b"MDMP",
+        "a Windows minidump of a process",
+        "take a complete memory dump",
+    ),
+    (
+        0,
+        b"\x7fVirtualBox SavedState",
+        "a VirtualBox saved state",
+        "resume the machine and use VBoxManage debugvm dumpvmcore",
+    ),
+];
+
+/// As much of a file as recognition looks at.
+const HEAD: u64 = 4096;
+
+/// The formats that [`open`] knows, in the order they are tried.
+pub fn formats() -> &'static [Format] {
+    FORMATS
+}
+
+/// Opens an image, of the format of the options or of its content.
+///
+/// Content of no known format is opened as raw memory, and the image's description
+/// warns of it. No data is read, only headers.
+///
+/// # Errors
+/// [`ImageError`]: what is wrong with the file, and where.
+pub fn open(source: &Source, options: &OpenOptions) -> Opened {
+    let store = Store::open(source, !options.no_map)?;
+    let head = store.head(HEAD)?;
+    let input = Input { store, head };
+    let format = match &options.format {
+        Some(name) => by_name(name, input.store.name())?,
+        None => sniff(&input)?,
+    };
+    (format.open)(input, options)
+}
+
+fn by_name(name: &str, file: &str) -> Result<&'static Format, ImageError> {
+    FORMATS
+        .iter()
+        .find(|format| format.name == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+            ImageError::new(
+                ImageErrorKind::Option,
+                file,
+                format!("there is no image format {name:?}"),
+            )
+            .hint(format!("the formats are {}", names.join(", ")))
+        })
+}
+
+fn sniff(input: &Input) -> Result<&'static Format, ImageError> {
+    for &(offset, magic, what, hint) in NOT_IMAGES {
+        if input
+            .head
+            .get(offset..)
+            .is_some_and(|head| head.starts_with(magic))
+        {
+            return Err(ImageError::new(
+                ImageErrorKind::Unsupported,
+                input.store.name(),
+                format!("is {what}, not a memory image"),
+            )
+            .hint(format!(
+                "{hint}; if it is memory after all, --format raw --base PA"
+            )));
+        }
+    }
+    FORMATS
+        .iter()
+        .find(|format| (format.recognize)(input))
+        .ok_or_else(|| {
+            ImageError::new(
+                ImageErrorKind::Unsupported,
+                input.store.name(),
+                "the format is not known",
+            )
+            .hint("try --format raw --base PA")
+        })
 }

@@ -1,0 +1,47 @@
+//! Raw memory: the file's bytes, from a base address on.
+
+use super::describe::Description;
+use super::error::{ImageError, ImageErrorKind};
+use super::flat::{Flat, Piece, Place};
+use super::{Input, OpenOptions, Opened};
+
+/// Opens a file as memory that starts at the base address of the options.
+pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
+    let (base, len) = (options.base.0, input.store.len());
+    let space = u128::from(u64::MAX) + 1 - u128::from(base);
+    if u128::from(len) > space {
+        return Err(ImageError::new(
+            ImageErrorKind::Option,
+            input.store.name(),
+            format!(
+                "{len:#x} bytes from base {base:#x} on reach past the end of the physical addresses"
+            ),
+        )
+        .hint("give a lower --base"));
+    }
+    let mut description = Description::new("raw");
+    description.detail("base", format!("{base:#x}"));
+    description.detail("size", format!("{len:#x}"));
+    description.detail("access", input.store.access());
+    if options.format.is_none() {
+        description.warn(
+            "not of a known format: read as raw memory from physical address 0; \
+             say --format raw --base PA if that is right, or from where",
+        );
+    }
+    if len % 4096 != 0 {
+        description.warn(format!(
+            "its size, {len:#x}, is not a multiple of 4 KiB: it may be truncated, or not raw memory"
+        ));
+    }
+    let piece = Piece {
+        pa: base,
+        len,
+        place: Place::File { file: 0, offset: 0 },
+    };
+    Ok(Box::new(Flat::new(
+        vec![input.store],
+        vec![piece],
+        description,
+    )))
+}

@@ -1,0 +1,7 @@
+//! Tests of the image formats: each writes its own files, byte by byte, so that it
+//! depends on the format's description and not on the reader.
+
+mod elf;
+mod raw;
+mod shrink;
+mod support;
