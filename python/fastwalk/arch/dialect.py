@@ -139,6 +139,8 @@ class Style:
     line: str
     tail: str
     address: str = "0x%016x"
+    address_bits: int = 64
+    """Sizes are computed modulo 2 to this power (the width of the kernel's long)."""
     end_inclusive: bool = False
     units: str = "KMGTPE"
     unit_bytes: int = 1024

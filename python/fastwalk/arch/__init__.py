@@ -1,0 +1,172 @@
+"""The registry of architectures: paging modes and ptdump dialects by name.
+
+An architecture is one module of this package. It exposes
+
+``MODES``
+    mode name -> ``factory(index_va_bits: int | None) -> Spec``
+``ATTRIBUTES``
+    mode name -> factory of ``((name, mask, value), ...)``: the named attributes of
+    a leaf, for people to read (:func:`attributes`)
+``DIALECTS``
+    the kernel versions that its dialects were written from, such as ``"6.12.117"``
+``dialect(layout, root, view, version)``
+    the :class:`~fastwalk.arch.dialect.Dialect` of one of ``DIALECTS`` for a view
+
+and is found by its presence: modules are imported when one of their modes is asked
+for, those whose name begins like the mode's first.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+
+from ..errors import LayoutError, SpecError
+from ..layout import Layout, Root, View
+from .dialect import Dialect
+from .spec import Spec
+
+Attribute = tuple[str, int, int]
+"""Name, mask, value: the attribute is there where ``attributes & mask == value``."""
+
+Read = Callable[[int, int], bytes | None]
+"""``read(pa, n)``: the bytes of an image, or None where it has not all of them."""
+
+
+class Architecture(Protocol):
+    """What a module of this package exposes."""
+
+    MODES: Mapping[str, Callable[[int | None], Spec]]
+    ATTRIBUTES: Mapping[str, Callable[[], tuple[Attribute, ...]]]
+    DIALECTS: tuple[str, ...]
+
+    def dialect(self, layout: Layout, root: Root, view: View, version: str) -> Dialect:
+        """The dialect of one of DIALECTS for a view of a layout."""
+
+
+class Chosen(NamedTuple):
+    """A dialect, and whether it is of the kernel series that was asked for."""
+
+    dialect: Dialect
+    asked: str
+    exact: bool
+
+
+_LANGUAGE = ("dialect", "spec")
+
+
+@cache
+def _module_names() -> tuple[str, ...]:
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(
+        sorted(name for name in names if name not in _LANGUAGE and not name.startswith("_"))
+    )
+
+
+def _load(name: str) -> Architecture:
+    return cast(Architecture, import_module(f"{__name__}.{name}"))
+
+
+def _architectures(mode: str = "") -> Iterator[Architecture]:
+    """All of them, the likeliest one for a mode first, imported one by one."""
+
+    def likely(name: str) -> tuple[int, str]:
+        common = 0
+        for a, b in zip(name, mode, strict=False):
+            if a != b:
+                break
+            common += 1
+        return -common, name
+
+    return (_load(name) for name in sorted(_module_names(), key=likely))
+
+
+def _find(mode: str) -> Architecture:
+    for architecture in _architectures(mode):
+        if mode in architecture.MODES:
+            return architecture
+    raise SpecError(f"no paging mode {mode!r}; `fastwalk.modes()` lists the known ones")
+
+
+def modes() -> tuple[str, ...]:
+    """The names of all paging modes."""
+    return tuple(mode for architecture in _architectures() for mode in architecture.MODES)
+
+
+@cache
+def spec(mode: str, index_va_bits: int | None = None) -> Spec:
+    """The description of a paging mode.
+
+    ``index_va_bits``: the root's table is indexed with more bits than the mode has
+    (see :class:`fastwalk.layout.Root`). SpecError if there is no such mode.
+    """
+    return _find(mode).MODES[mode](index_va_bits)
+
+
+def attributes(mode: str) -> tuple[Attribute, ...]:
+    """The named attributes of a mode's leaves: (name, mask, value)."""
+    return _find(mode).ATTRIBUTES[mode]()
+
+
+def decode(mode: str, value: int) -> tuple[str, ...]:
+    """The names of the attributes that a value of the ``attributes`` column has."""
+    return tuple(name for name, mask, wanted in attributes(mode) if value & mask == wanted)
+
+
+def dialect(
+    layout: Layout,
+    view: str | None = None,
+    version: str | None = None,
+    read: Read | None = None,
+) -> Chosen:
+    """The dialect in which a view's kernel prints.
+
+    ``version`` overrides the layout's kernel; the nearest dialect is taken where there
+    is none of that series. ``read`` gives the image's bytes: with it, the value that
+    KASAN's early shadow entries are noted with is read from the image where the layout
+    does not give it. LayoutError, SpecError.
+    """
+    chosen = layout.view(view)
+    root = layout.root(chosen.root)
+    mode = layout.mode_of(root)
+    architecture = _find(mode)
+    asked = version or layout.kernel
+    nearest = min(architecture.DIALECTS, key=lambda known: _distance(asked, known))
+    kasan = layout.kasan
+    if kasan and kasan.pte0 is None and "pte" in kasan.early_shadow:
+        layout = _with_pte0(layout, kasan.early_shadow["pte"], mode, read)
+    return Chosen(
+        architecture.dialect(layout, root, chosen, nearest),
+        asked,
+        _numbers(asked)[:2] == _numbers(nearest)[:2],
+    )
+
+
+def _with_pte0(layout: Layout, pa: int, mode: str, read: Read | None) -> Layout:
+    last = spec(mode).depths[-1]
+    data = read(pa, last.entry_bytes) if read else None
+    if data is None:
+        raise LayoutError(
+            f"kasan.pte0 is not in the layout and kasan.early_shadow.pte {pa:#x} is not in the "
+            f"image; add kasan.pte0, the value of kasan_early_shadow_pte[0]"
+        )
+    return layout.with_pte0(int.from_bytes(data, last.byte_order))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    if not numbers:
+        raise LayoutError(f"{version!r} is not a kernel version; write one such as 6.12.117")
+    return tuple(int(number) for number in numbers.group().split("."))
+
+
+def _distance(asked: str, known: str) -> tuple[int, ...]:
+    """How far apart two versions are: the major number counts first, then the minor."""
+    a, b = _numbers(asked), _numbers(known)
+    width = max(len(a), len(b))
+    padded = ((*numbers, *(0,) * (width - len(numbers))) for numbers in (a, b))
+    return tuple(abs(x - y) for x, y in zip(*padded, strict=True))

@@ -1,0 +1,1 @@
+"""Text: what a kernel's debugfs file would have said."""

@@ -1,0 +1,229 @@
+"""The oracle: slow and obvious walkers, driven by the same data as the fast one.
+
+They read an entry at a time, depth first, in VA order, as a processor and as the kernel's
+dumper do, and share no code with the Rust core. `memory` is anything with
+``read(pa, n) -> bytes | None``, where None means that not all of the bytes are in the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple, Protocol
+
+from fastwalk.arch.dialect import Dialect, NoteDepth, NoteRule
+from fastwalk.arch.spec import Field, PathBit
+from fastwalk.layout import Marker
+
+WORD = 1 << 64
+
+
+class Memory(Protocol):
+    def read(self, pa: int, n: int) -> bytes | None: ...
+
+
+def decode(fields: tuple[Field, ...], entry: int) -> int:
+    """An address out of an entry's bits."""
+    total = 0
+    for part in fields:
+        bits = entry & part.mask
+        total += bits << part.shift if part.shift >= 0 else bits >> -part.shift
+    return total % WORD
+
+
+def path_state(bits: tuple[PathBit, ...], entry: int) -> int:
+    state = 0
+    for bit in bits:
+        if entry & bit.mask == bit.value:
+            state |= bit.bits
+    return state
+
+
+def spans(page_bits: int, index_bits: Sequence[int]) -> list[int]:
+    """What one entry of each depth covers, in bytes."""
+    result: list[int] = []
+    shift = page_bits
+    for bits in reversed(index_bits):
+        result.insert(0, 1 << shift)
+        shift += bits
+    return result
+
+
+# ---- ptdump -----------------------------------------------------------------------------
+
+
+class Note(NamedTuple):
+    """One call of note_page."""
+
+    addr: int
+    level: int
+    value: int
+    path: int
+    absent: bool = False
+
+
+@dataclass(frozen=True)
+class DumpRow:
+    start: int
+    end: int
+    """The address of the note that ended it."""
+    level: int
+    key: int
+    path: int
+    value: int
+    """Of the first note."""
+    absent: bool = False
+
+
+@dataclass
+class Dump:
+    """Rows, and (rows before it, index) of every marker's heading, both in order."""
+
+    rows: list[DumpRow] = field(default_factory=list)
+    headings: list[tuple[int, int]] = field(default_factory=list)
+
+
+def ptdump(
+    dialect: Dialect,
+    memory: Memory,
+    root: int,
+    ranges: Sequence[tuple[int, int]],
+    markers: Sequence[Marker],
+) -> Dump:
+    """The kernel's sequential algorithm: note after note through note_page.
+
+    An absent table is a note of its own: of the level that a hole of that table would
+    have, value 0. It is never joined with a neighbour, whatever that is.
+    """
+    dump = Dump()
+    current: Note | None = None
+    start = 0
+    marker = 0
+
+    def key(note: Note) -> int:
+        return note.value & dialect.levels[note.level].mask
+
+    def next_marker_reached(addr: int) -> bool:
+        return marker + 1 < len(markers) and addr >= markers[marker + 1].address
+
+    def advance(addr: int, allowed: int) -> None:
+        nonlocal marker
+        while allowed and next_marker_reached(addr):
+            marker += 1
+            dump.headings.append((len(dump.rows), marker))
+            allowed -= 1
+
+    def note_page(note: Note, final: bool = False) -> None:
+        nonlocal current, start
+        if current is None:
+            dump.headings.append((0, 0))
+            current = note
+            start = note.addr if dialect.first_start is None else dialect.first_start
+            advance(note.addr, dialect.markers.first)
+        elif (
+            final
+            or current.absent
+            or note.absent
+            or key(note) != key(current)
+            or note.level != current.level
+            or note.path != current.path
+            or next_marker_reached(note.addr)
+        ):
+            dump.rows.append(
+                DumpRow(
+                    start,
+                    note.addr,
+                    current.level,
+                    key(current),
+                    current.path,
+                    current.value,
+                    current.absent,
+                )
+            )
+            advance(note.addr, dialect.markers.flush)
+            current = note
+            start = note.addr
+        advance(note.addr, dialect.markers.note)
+
+    walk_notes(dialect, memory, root, ranges, note_page)
+    final = (ranges[-1][1] + 1) % WORD if dialect.final is None else dialect.final
+    if current is not None:
+        note_page(Note(final, 0, 0, 0), final=True)
+    return dump
+
+
+def walk_notes(
+    dialect: Dialect,
+    memory: Memory,
+    root: int,
+    ranges: Sequence[tuple[int, int]],
+    note_page: Callable[[Note], None],
+) -> None:
+    """Make every note that the kernel's walk makes, in its order."""
+    span = spans(dialect.page_bits, [depth.index_bits for depth in dialect.depths])
+    # The path state of the last pte that was met, with which shadow notes are made where
+    # the dumper does not renew it. Its array is zeroed: at first it is that of a value 0.
+    stale = dialect.zero_path or 0
+
+    def path_of(value: int, path: int) -> int:
+        return dialect.zero_path if value == 0 and dialect.zero_path is not None else path
+
+    @cache
+    def judge(depth: int, entry: int) -> tuple[NoteRule, int]:
+        rules = dialect.depths[depth].rules
+        rule = next(rule for rule in rules if entry & rule.mask == rule.value)
+        return rule, path_state(dialect.depths[depth].path, entry)
+
+    def table(depth: int, pa: int, base: int, path: int, first: int, last: int) -> None:
+        """Notes of the entries of a table at `pa` that meet first .. last (inclusive),
+        where its entry 0 maps `base`."""
+        nonlocal stale
+        data = dialect.depths[depth]
+        content = memory.read(pa, data.entry_bytes << data.index_bits)
+        if content is None:
+            addr, value = max(base, first), 0
+            note_page(Note(addr, hole_level(data), value, path_of(value, path), absent=True))
+            return
+        for index in range(1 << data.index_bits):
+            entry_base = base + index * span[depth]
+            if entry_base + span[depth] <= first or entry_base > last:
+                continue
+            raw = content[index * data.entry_bytes : (index + 1) * data.entry_bytes]
+            entry = int.from_bytes(raw, data.byte_order)
+            rule, bits = judge(depth, entry)
+            addr = max(entry_base, first)
+            below = path | bits
+            if depth == len(dialect.depths) - 1:
+                stale = below
+            if rule.action == "hole":
+                value = dialect.hole_value
+                note_page(Note(addr, rule.level, value, path_of(value, path)))
+            elif rule.action == "note":
+                note_page(Note(addr, rule.level, entry, path_of(entry, below)))
+            elif rule.action == "descend":
+                target = (decode(rule.pa, entry) + rule.offset) % WORD
+                early = data.early_shadow
+                if early and early.pa >> dialect.page_bits == target >> dialect.page_bits:
+                    value = dialect.shadow_value
+                    shadow_path = stale if dialect.shadow_path_stale else below
+                    note_page(Note(addr, dialect.shadow_level, value, path_of(value, shadow_path)))
+                    if not early.descends:
+                        continue
+                table(depth + 1, target, entry_base, below, first, last)
+
+    for first, last in ranges:
+        for window in dialect.half.windows:
+            low = max(first, window.base)
+            high = min(last, window.base + window.size - 1)
+            if low <= high:
+                # The address that entry 0 of the root would have in this window.
+                table(0, root, window.base - window.offset, 0, low, high)
+
+
+def hole_level(depth: NoteDepth) -> int:
+    """The level that an empty entry of a table of this depth is noted with."""
+    for rule in depth.rules:
+        if rule.action == "hole":
+            return rule.level
+    return next(rule.level for rule in depth.rules if rule.action == "note")
