@@ -1,0 +1,54 @@
+"""What several architectures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..errors import SpecError
+from ..layout import Layout
+from .dialect import EarlyShadow, TextField
+from .spec import Spec
+
+PGD, P4D, PUD, PMD, PTE = range(5)
+"""The level numbers of mm/ptdump.c. Levels that fold leave a gap."""
+
+
+def fixed(build: Callable[[], Spec]) -> Callable[[int | None], Spec]:
+    """A factory for ``MODES`` that refuses any other index width than the mode's."""
+
+    def factory(index_va_bits: int | None) -> Spec:
+        spec = build()
+        if index_va_bits not in (None, spec.va_bits):
+            raise SpecError(
+                f"{spec.name}: a root cannot be indexed with {index_va_bits} bits; leave "
+                f"index_va_bits out"
+            )
+        return spec
+
+    return factory
+
+
+def early_shadow(layout: Layout, level: int) -> EarlyShadow | None:
+    """The KASAN table that an entry of a level may point to, if the layout has it.
+
+    mm/ptdump.c compares with the array of the next level down; mm/pagewalk.c goes on below
+    pgds and p4ds all the same, since it looks at ACTION_CONTINUE for puds and pmds only.
+    """
+    tables: Mapping[str, int] = layout.kasan.early_shadow if layout.kasan else {}
+    below = ("p4d", "pud", "pmd", "pte")
+    if level == PTE or below[level] not in tables:
+        return None
+    return EarlyShadow(tables[below[level]], descends=level < PUD)
+
+
+def shadow_value(layout: Layout) -> int:
+    """kasan_early_shadow_pte[0], which stands for all that is mapped by those tables."""
+    return (layout.kasan.pte0 or 0) if layout.kasan else 0
+
+
+def key_mask(fields: tuple[TextField, ...]) -> int:
+    """The union of the masks, as most dumpers make their levels' masks."""
+    mask = 0
+    for field in fields:
+        mask |= field.mask
+    return mask
