@@ -16,8 +16,11 @@ from fastwalk.text import ptdump
 def views() -> Iterator[tuple[str, str]]:
     """Every view of every case, but for those that are the same walk by another name
     (``current_user`` without page-table isolation)."""
+    known = arch.modes()
     for name in golden_cases.names():
         case = Case(name)
+        if case.layout.mode not in known:
+            continue
         seen = []
         for view in case.case["views"]:
             walk = (case.layout.view(view), case.text(view))
@@ -40,7 +43,7 @@ def rows_of(dump: naive.Dump) -> ptdump.Rows:
     )
 
 
-@pytest.mark.parametrize(("name", "view"), views())
+@pytest.mark.parametrize(("name", "view"), list(views()))
 def test_the_naive_walk_prints_what_the_kernel_printed(name: str, view: str) -> None:
     case = Case(name)
     layout, memory = case.layout, case.memory

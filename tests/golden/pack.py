@@ -10,9 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent / "python")]
 
-from golden_cases import GOLDEN, pack
+from golden_cases import GOLDEN, pack  # noqa: E402
 
 
 def main(corpus: Path, names: list[str]) -> None:
