@@ -1,10 +1,21 @@
 //! Page-table walking over physical-memory images.
 //!
-//! Data goes one way: [`image`] gives the bytes behind a physical address, a plan
-//! says how a paging mode reads them, the walk scans each table once, counts, and
-//! emits columns. No architecture is known by name here: they are data, made by the
-//! Python side.
+//! Data goes one way: [`image`] gives the bytes behind a physical address, a [`plan`]
+//! says how a paging mode reads them, [`tree`] reads each table once, [`fold`] counts,
+//! and [`emit`] (rows) or [`notes`] (a kernel's lines) writes. No architecture is known
+//! by name here: they are data, made by the Python side.
 #![deny(unsafe_code)]
 
 pub mod addr;
+pub mod columns;
+pub mod emit;
+pub mod entries;
+pub mod error;
+pub mod fold;
 pub mod image;
+pub mod notes;
+pub mod plan;
+pub mod scan;
+pub mod spec;
+pub mod tree;
+pub mod visit;

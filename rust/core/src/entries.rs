@@ -1,0 +1,64 @@
+//! Bytes of a table, as entries. One of the few files that may use `unsafe`.
+#![allow(unsafe_code)]
+
+use crate::image::RawBytes;
+use crate::spec::EntryFormat;
+
+/// The entries of one table, read where they are, whatever their alignment.
+#[derive(Clone, Copy)]
+pub struct Entries<'a> {
+    bytes: RawBytes<'a>,
+    format: EntryFormat,
+    len: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// As many whole entries as `bytes` hold.
+    pub fn new(bytes: RawBytes<'a>, format: EntryFormat) -> Self {
+        let len = bytes.len() / format.bytes;
+        Self { bytes, format, len }
+    }
+
+    /// How many entries there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The entry at `index`, its bytes put in order.
+    ///
+    /// # Panics
+    /// Where there is no such entry.
+    #[inline]
+    pub fn get(&self, index: usize) -> u64 {
+        assert!(index < self.len, "entry {index} of a table of {}", self.len);
+        // SAFETY: index < len and len * format.bytes <= bytes.len(), so the read
+        // stays inside bytes that RawBytes vouches for; it is unaligned.
+        unsafe {
+            let at = self.bytes.as_ptr().add(index * self.format.bytes);
+            match (self.format.bytes, self.format.big_endian) {
+                (8, false) => u64::from_le(at.cast::<u64>().read_unaligned()),
+                (8, true) => u64::from_be(at.cast::<u64>().read_unaligned()),
+                (_, false) => u64::from(u32::from_le(at.cast::<u32>().read_unaligned())),
+                (_, true) => u64::from(u32::from_be(at.cast::<u32>().read_unaligned())),
+            }
+        }
+    }
+
+    /// Their width and byte order.
+    #[inline]
+    pub fn format(&self) -> EntryFormat {
+        self.format
+    }
+
+    /// Where the first entry is.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.bytes.as_ptr()
+    }
+}

@@ -1,0 +1,210 @@
+//! Where the runs of a table end: the vectorised comparison of neighbouring entries.
+//!
+//! One generic algorithm ([`generic`]) over a small [`vector::Vector`] trait; a thin
+//! file an instruction set. The choice is made once, by [`Isa`], and can be forced.
+//! This folder may use `unsafe`.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod generic;
+mod scalar;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use crate::entries::Entries;
+use crate::spec::EntryFormat;
+use std::fmt;
+
+/// What the scan compares. All masks are those of entries in their own byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masks {
+    /// Neighbours that differ in these bits end a run.
+    pub key: u64,
+    /// So do neighbours of which only one is 0 under this mask. 0: not tested.
+    pub zero: u64,
+    /// Under this mask the next entry has to be `step` more, or it is reported as not
+    /// contiguous. 0: not tested.
+    pub address: u64,
+    /// See `address`.
+    pub step: u64,
+}
+
+/// An instruction set that the scan is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// One entry at a time; everywhere.
+    Scalar,
+    /// x86-64 with AVX2: 32 bytes at a time.
+    Avx2,
+    /// x86-64 with AVX-512 F and BW: 64 bytes at a time.
+    Avx512,
+    /// AArch64 Advanced SIMD: 16 bytes at a time.
+    Neon,
+}
+
+impl Isa {
+    /// Every one there is, the widest last.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+
+    /// Its name, as the `isa` argument takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// The one of that name, whether or not this machine has it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether this machine can run it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The widest one that this machine can run.
+    pub fn best() -> Self {
+        Self::ALL
+            .into_iter()
+            .rev()
+            .find(|isa| isa.is_available())
+            .unwrap_or(Self::Scalar)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Compares the entries from `table` on; see [`Scan::run`].
+///
+/// # Safety
+/// `len` entries of the width that the function was chosen for are readable at
+/// `table`, both bitmaps have at least `len.div_ceil(64)` words, and the machine has
+/// the instruction set. `ahead` is only prefetched and can be anything.
+type ScanFn = unsafe fn(
+    table: *const u8,
+    len: usize,
+    ahead: *const u8,
+    masks: &Masks,
+    ends: &mut [u64],
+    jumps: &mut [u64],
+) -> u64;
+
+/// A scan made ready: instruction set, entry format and masks are settled.
+#[derive(Clone, Copy)]
+pub struct Scan {
+    masks: Masks,
+    function: ScanFn,
+    format: EntryFormat,
+}
+
+impl Scan {
+    /// Chooses the function for a depth.
+    ///
+    /// # Panics
+    /// Where this machine does not have `isa`: callers ask [`Isa::is_available`].
+    pub fn new(isa: Isa, format: EntryFormat, masks: Masks) -> Self {
+        assert!(isa.is_available(), "this machine has no {isa}");
+        // Comparing for equality does not care for byte order as long as the masks
+        // are turned round with the entries; only the step is arithmetic, and for it
+        // the functions with SWAP put the bytes in order.
+        let turn = |mask: u64| match (format.big_endian, format.bytes) {
+            (false, _) => mask,
+            (true, 4) => u64::from((mask as u32).swap_bytes()),
+            (true, _) => mask.swap_bytes(),
+        };
+        let masks = Masks {
+            key: turn(masks.key),
+            zero: turn(masks.zero),
+            ..masks
+        };
+        let form = generic::Form {
+            narrow: format.bytes == 4,
+            zero: masks.zero != 0,
+            step: masks.address != 0,
+            swap: format.big_endian,
+        };
+        let function = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86_64::avx2(form),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86_64::avx512(form),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::neon(form),
+            _ => scalar::scalar(form),
+        };
+        Self {
+            masks,
+            function,
+            format,
+        }
+    }
+
+    /// Finds the ends of runs in a table.
+    ///
+    /// Bit `i` of `ends` is set where entries `i` and `i + 1` differ in the key (or in
+    /// being zero), bit `i` of `jumps` where the address of entry `i + 1` is not one
+    /// step on (only where the masks ask for it). The last entry's bit is set in
+    /// `ends`; bits past it are clear. Returns true where nothing but that last bit
+    /// was set in either: the table is one run.
+    ///
+    /// `ahead` is what the caller will scan next; it is prefetched.
+    ///
+    /// # Panics
+    /// Where the bitmaps have fewer than `len.div_ceil(64)` words.
+    #[inline]
+    pub fn run(
+        &self,
+        table: &Entries<'_>,
+        ahead: &Entries<'_>,
+        ends: &mut [u64],
+        jumps: &mut [u64],
+    ) -> bool {
+        let len = table.len();
+        if len == 0 {
+            return true;
+        }
+        let words = len.div_ceil(64);
+        assert!(ends.len() >= words && jumps.len() >= words);
+        debug_assert_eq!(table.format(), self.format);
+        // SAFETY: Entries vouches for len entries of its format, which is the one the
+        // function was chosen for; the bitmaps were just checked; Scan::new checked
+        // the instruction set.
+        let any = unsafe {
+            (self.function)(
+                table.as_ptr(),
+                len,
+                ahead.as_ptr(),
+                &self.masks,
+                ends,
+                jumps,
+            )
+        };
+        ends[(len - 1) / 64] |= 1 << ((len - 1) % 64);
+        any == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

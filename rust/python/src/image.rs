@@ -1,0 +1,203 @@
+//! Images.
+
+use crate::errors::{image_error, read_error};
+use fastwalk_core::addr::Pa;
+use fastwalk_core::image::{self, OpenOptions, PhysicalMemory, ReadError, SharedBytes, Source};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An open image.
+#[pyclass(frozen, module = "fastwalk._fastwalk")]
+pub struct Image {
+    pub memory: Box<dyn PhysicalMemory>,
+}
+
+fn open(py: Python<'_>, source: &Source, options: &OpenOptions) -> PyResult<Image> {
+    py.detach(|| image::open(source, options))
+        .map(|memory| Image { memory })
+        .map_err(|error| image_error(py, &error))
+}
+
+/// Opens the image in a file.
+#[pyfunction]
+#[pyo3(signature = (path, format=None, base=0, no_map=false))]
+pub fn open_path(
+    py: Python<'_>,
+    path: PathBuf,
+    format: Option<String>,
+    base: u64,
+    no_map: bool,
+) -> PyResult<Image> {
+    open(
+        py,
+        &Source::Path(path),
+        &OpenOptions {
+            format,
+            base: Pa(base),
+            no_map,
+        },
+    )
+}
+
+/// Opens the image behind a file descriptor, which stays the caller's.
+#[pyfunction]
+#[pyo3(signature = (descriptor, format=None, base=0, no_map=false))]
+pub fn open_descriptor(
+    py: Python<'_>,
+    descriptor: i32,
+    format: Option<String>,
+    base: u64,
+    no_map: bool,
+) -> PyResult<Image> {
+    let source = Source::descriptor(descriptor).map_err(|error| {
+        PyOSError::new_err(format!(
+            "file descriptor {descriptor}: {error}; give an open file"
+        ))
+    })?;
+    open(
+        py,
+        &source,
+        &OpenOptions {
+            format,
+            base: Pa(base),
+            no_map,
+        },
+    )
+}
+
+/// Opens the image in a bytes object, which is kept and not copied.
+#[pyfunction]
+#[pyo3(signature = (data, name="<bytes>", format=None, base=0))]
+pub fn open_bytes(
+    py: Python<'_>,
+    data: PyBackedBytes,
+    name: &str,
+    format: Option<String>,
+    base: u64,
+) -> PyResult<Image> {
+    let bytes: SharedBytes = Arc::new(data);
+    let options = OpenOptions {
+        format,
+        base: Pa(base),
+        no_map: false,
+    };
+    open(py, &Source::Bytes(bytes, name.to_owned()), &options)
+}
+
+/// Names of the image formats, and what each is.
+#[pyfunction]
+pub fn formats() -> Vec<(&'static str, &'static str)> {
+    image::formats()
+        .iter()
+        .map(|format| (format.name, format.what))
+        .collect()
+}
+
+#[pymethods]
+impl Image {
+    #[getter]
+    fn format(&self) -> &'static str {
+        self.memory.describe().format
+    }
+
+    #[getter]
+    fn details(&self) -> Vec<(String, String)> {
+        self.memory.describe().details.clone()
+    }
+
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.memory.describe().warnings.clone()
+    }
+
+    #[getter]
+    fn notes<'py>(&self, py: Python<'py>) -> Vec<(String, u32, Bound<'py, PyBytes>)> {
+        let notes = &self.memory.describe().notes;
+        notes
+            .iter()
+            .map(|n| (n.name.clone(), n.kind, PyBytes::new(py, &n.desc)))
+            .collect()
+    }
+
+    #[getter]
+    fn machine(&self) -> Option<(u16, u8, bool)> {
+        let machine = self.memory.describe().machine?;
+        Some((machine.e_machine, machine.class_bits, machine.big_endian))
+    }
+
+    #[getter]
+    fn vmcoreinfo(&self) -> Option<String> {
+        self.memory.describe().vmcoreinfo.clone()
+    }
+
+    #[getter]
+    fn registers(&self) -> Vec<(u32, String, u64)> {
+        let registers = &self.memory.describe().registers;
+        registers
+            .iter()
+            .map(|r| (r.cpu, r.name.clone(), r.value))
+            .collect()
+    }
+
+    #[getter]
+    fn changed(&self) -> bool {
+        self.memory.changed()
+    }
+
+    fn segments(&self) -> Vec<(u64, u64, Option<u64>)> {
+        let segments = self.memory.segments();
+        segments
+            .iter()
+            .map(|s| (s.pa.0, s.len, s.file_offset))
+            .collect()
+    }
+
+    fn read<'py>(&self, py: Python<'py>, pa: u64, size: usize) -> PyResult<Bound<'py, PyBytes>> {
+        match self.copy(py, pa, size) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(read_error(py, &error)),
+        }
+    }
+
+    fn try_read<'py>(
+        &self,
+        py: Python<'py>,
+        pa: u64,
+        size: usize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match self.copy(py, pa, size) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadError::Absent { .. }) => Ok(None),
+            Err(error) => Err(read_error(py, &error)),
+        }
+    }
+}
+
+impl Image {
+    fn copy<'py>(
+        &self,
+        py: Python<'py>,
+        pa: u64,
+        size: usize,
+    ) -> Result<Bound<'py, PyBytes>, ReadError> {
+        // Asked first, so that a size which nobody has is not allocated.
+        let bytes = py.detach(|| {
+            if let Some(last) = size.checked_sub(1) {
+                self.memory
+                    .read(Pa(pa.wrapping_add(last as u64)), &mut [0])?;
+            }
+            let mut bytes = vec![0; size];
+            self.memory.read(Pa(pa), &mut bytes)?;
+            if self.memory.changed() {
+                Err(ReadError::Changed)
+            } else {
+                Ok(bytes)
+            }
+        })?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+}
