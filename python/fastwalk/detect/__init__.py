@@ -1,0 +1,177 @@
+"""From a whole dump alone: which kernel, which paging mode, which root, which markers.
+
+:func:`detect` reads what the kernel says about itself (VMCOREINFO, `init_uts_ns`,
+kallsyms, its own array of ptdump markers) and checks the result on the page tables.
+Everything found comes with where it was found; everything assumed, with a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+
+from ..errors import FastwalkError
+from ..layout import Layout
+from . import family as _family
+from . import vmcoreinfo as _vmcoreinfo
+from .evidence import Evidence, Report
+from .family import Family
+from .identity import SYSNAME, UtsName, uts_at
+from .kernel import Kernel
+from .memory import Memory, PhysicalMemory
+from .vmcoreinfo import VmcoreInfo
+
+__all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "detect"]
+
+
+class NotDetected(FastwalkError):
+    """The image does not say what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    layout: Layout
+    evidence: tuple[Evidence, ...]
+    warnings: tuple[str, ...]
+    """What was assumed where nothing was found, one sentence each."""
+    kernel: Kernel
+    """For symbols and variables."""
+
+
+def detect(image: PhysicalMemory) -> Detection:
+    """The layout of a whole dump. NotDetected where there is no Linux kernel in it."""
+    report = Report()
+    kernel, family = identify(Memory(image), report)
+    source = f"init_uts_ns in {kernel.vmcoreinfo.source}" if kernel.vmcoreinfo else ""
+    if kernel.offset is None and (symbols := kernel.symbols()) is not None:
+        va = symbols.address("init_uts_ns")
+        if va is not None:
+            kernel.offset = (va - kernel.uts.pa) & kernel.mask
+            source = f"init_uts_ns in {symbols.source}"
+    array = family.markers(kernel)
+    if array is not None:
+        report.found("markers", f"{len(array.markers)}", f"the kernel's array at PA {array.pa:#x}")
+        if kernel.offset is None:
+            kernel.offset = array.offset
+            source = "name pointers of the markers"
+    if kernel.offset is not None:
+        report.found("kernel image", f"VA = PA + {kernel.offset:#x}", source)
+    found = family.root(kernel, array)
+    if found is None:
+        raise NotDetected(
+            f"Linux {kernel.uts.release} ({kernel.uts.machine}), but no root was found; "
+            "name it with --root and --mode"
+        )
+    root, source = found
+    mode = next(
+        (
+            mode
+            for mode in family.modes(kernel, array)
+            if _family.maps_itself(kernel, mode, root, family.index_va_bits(kernel, array, mode))
+        ),
+        None,
+    )
+    if mode is None:
+        mode = next(iter(family.modes(kernel, array)))
+        report.assumed(
+            f"no mode of {family.arch} shows the kernel image through the root {root:#x}; "
+            f"{mode} is assumed"
+        )
+    report.found(f"root {family.root_name}", root, source)
+    report.found("mode", mode, "the root maps the kernel image onto itself")
+    layout = family.layout(kernel, array, mode, root)
+    return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel)
+
+
+def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
+    """The kernel's release, its architecture, and if told, where its image lies."""
+    info = _vmcoreinfo.from_notes(memory)
+    if info is not None:
+        # Without a look at the memory, where VMCOREINFO tells the place of everything.
+        for family in families():
+            uts = _uts_of(memory, info, family)
+            if uts is not None:
+                return _kernel(memory, report, uts, info, family), family
+    candidates: list[UtsName] = []
+    infos: list[VmcoreInfo] = [] if info is None else [info]
+    for pa, which in memory.find_any((SYSNAME, _vmcoreinfo.START)):
+        if which == 0 and (uts := uts_at(memory, pa)) is not None:
+            candidates.append(uts)
+        elif which == 1 and (told := _vmcoreinfo.at(memory, pa)) is not None:
+            infos.append(told)
+        else:
+            continue
+        pair = _pair(memory, candidates, infos)
+        if pair is not None:
+            return _kernel(memory, report, pair[0], pair[1], pair[2]), pair[2]
+    for uts in candidates:
+        for family in families():
+            if re.fullmatch(family.machines, uts.machine):
+                return _kernel(memory, report, uts, None, family), family
+    if candidates:
+        raise NotDetected(
+            f"the kernel's machine is {candidates[0].machine!r}, which is not supported; "
+            "fastwalk.modes() lists what is"
+        )
+    raise NotDetected("no Linux kernel found in the image; give --layout, or --mode and --root")
+
+
+def families() -> list[Family]:
+    """Every architecture's knowledge, found by the files that are there."""
+    out: list[Family] = []
+    for module in iter_modules(__path__):
+        loaded = import_module(f"{__name__}.{module.name}")
+        out += getattr(loaded, "FAMILIES", ())
+    return out
+
+
+def _uts_of(memory: Memory, info: VmcoreInfo, family: Family) -> UtsName | None:
+    """`init_uts_ns` where the family's reading of VMCOREINFO says it is."""
+    offset, va = family.image_offset(info), info.symbol("init_uts_ns")
+    if offset is None or va is None:
+        return None
+    # struct uts_namespace begins with its name, in 6.1 as in 6.12.
+    uts = uts_at(memory, (va - offset) & ((1 << (8 * family.word_bytes)) - 1))
+    if uts is None or not re.fullmatch(family.machines, uts.machine):
+        return None
+    return uts
+
+
+def _pair(
+    memory: Memory, candidates: list[UtsName], infos: list[VmcoreInfo]
+) -> tuple[UtsName, VmcoreInfo, Family] | None:
+    """A VMCOREINFO and the `init_uts_ns` that it is about."""
+    for info in infos:
+        va = info.symbol("init_uts_ns")
+        if va is None:
+            continue
+        for uts in candidates:
+            for family in families():
+                if not re.fullmatch(family.machines, uts.machine) or uts.release != info.release:
+                    continue
+                offset = family.image_offset(info)
+                if offset is not None:
+                    told = _uts_of(memory, info, family)
+                    if told is not None:
+                        return told, info, family
+                elif (va - uts.pa) % family.image_align == 0:
+                    return uts, info, family
+    return None
+
+
+def _kernel(
+    memory: Memory, report: Report, uts: UtsName, info: VmcoreInfo | None, family: Family
+) -> Kernel:
+    kernel = Kernel(memory, report, uts, info, family.word_bytes, family.byte_order)
+    report.found("kernel", f"{uts.release} {uts.version}", f"init_uts_ns at PA {uts.pa:#x}")
+    report.found("architecture", family.arch, f"machine {uts.machine!r} in init_uts_ns")
+    if info is None:
+        report.found("VMCOREINFO", "none", "notes and memory")
+        return kernel
+    report.found("VMCOREINFO", f"{len(info.values)} lines", info.source)
+    va = info.symbol("init_uts_ns")
+    if va is not None:
+        kernel.offset = (va - uts.pa) & kernel.mask
+    return kernel

@@ -1,0 +1,51 @@
+"""arm, 32 bit: where its kernels keep what ptdump needs.
+
+Source: arch/arm/mm/dump.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..layout import Layout, Paging, Root
+from . import family
+from .family import Family
+from .kernel import Kernel
+from .markers import MarkerArray, MarkerTable
+
+
+class Arm(Family):
+    arch = "arm"
+    machines = r"armv?[4-8][a-z]*l|arm"
+    word_bytes = 4
+    # ARM_PATCH_PHYS_VIRT wants 2 MiB (arch/arm/Kconfig), older kernels more.
+    image_low = 0x4000_0000
+    tables = (
+        MarkerTable(
+            anchors=("Fixmap Area", "FDT Area", "vmalloc() Area"),
+            first=("Kasan shadow start",),
+        ),
+    )
+
+    def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
+        return ("arm-short", "arm-lpae")
+
+    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+        lpae = mode == "arm-lpae"
+        views = {}
+        if array is not None:
+            views[self.view_name] = family.view(self.root_name, [(0, 0xFFFF_FFFF)], array)
+        return Layout(
+            arch=self.arch,
+            mode=mode,
+            kernel=kernel.uts.kernel,
+            page_size=4096,
+            roots={self.root_name: Root(root, "kernel")},
+            views=views,
+            default_view=self.view_name,
+            # asm/pgtable-3level-types.h: 40 bits of PA; asm/pgtable-2level-hwdef.h: 32.
+            paging=Paging(levels=3 if lpae else 2, va_bits=32, config_pa_bits=40 if lpae else 32),
+        )
+
+
+FAMILIES: tuple[Family, ...] = (Arm(),)

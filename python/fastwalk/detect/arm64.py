@@ -1,0 +1,147 @@
+"""arm64: where its kernels keep what ptdump needs.
+
+Sources: arch/arm64/mm/ptdump.c, arch/arm64/kernel/vmcore_info.c (6.12; crash_core.c in
+6.1), arch/arm64/include/asm/memory.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..layout import Layout, Paging, Root
+from . import family
+from .family import Family
+from .kernel import Kernel
+from .markers import MarkerArray, MarkerTable
+from .vmcoreinfo import VmcoreInfo
+
+_TOP = (1 << 64) - 1
+_PAGE_SHIFT = {"4k": 12, "16k": 14, "64k": 16}
+# Every granule with every CONFIG_ARM64_VA_BITS that goes with it (arch/arm64/Kconfig).
+_MODES = (
+    "arm64-4k-48",
+    "arm64-4k-39",
+    "arm64-4k-52-lpa2",
+    "arm64-64k-52",
+    "arm64-64k-48",
+    "arm64-64k-42",
+    "arm64-16k-47",
+    "arm64-16k-48",
+    "arm64-16k-52-lpa2",
+    "arm64-16k-36",
+)
+
+
+def _parts(mode: str) -> tuple[int, int]:
+    """(page shift, VA bits) of a mode's name."""
+    _, granule, bits = mode.split("-")[:3]
+    return _PAGE_SHIFT[granule], int(bits)
+
+
+def _levels(page_shift: int, va_bits: int) -> int:
+    """pgtable-hwdef.h, ARM64_HW_PGTABLE_LEVELS."""
+    return -(-(va_bits - page_shift) // (page_shift - 3))
+
+
+class Arm64(Family):
+    arch = "arm64"
+    machines = r"aarch64"
+    tables = (
+        MarkerTable(
+            anchors=("Linear Mapping start", "Linear Mapping end", "PCI I/O start"),
+            first=("Linear Mapping start",),
+        ),
+    )
+
+    def image_offset(self, info: VmcoreInfo) -> int | None:
+        offset = info.number("kimage_voffset")
+        return None if offset is None else offset & _TOP
+
+    def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
+        info = kernel.vmcoreinfo
+        page_size = None if info is None else info.page_size()
+        if page_size is None and info is not None:
+            page_size = info.number("PAGESIZE")
+        va_bits = self._va_bits_actual(kernel, array)
+        return [
+            mode
+            for mode in _MODES
+            if page_size in (None, 1 << _parts(mode)[0]) and va_bits in (None, _parts(mode)[1])
+        ]
+
+    def index_va_bits(self, kernel: Kernel, array: MarkerArray | None, mode: str) -> int | None:
+        # swapper_pg_dir has PTRS_PER_PGD entries as compiled; only where levels fold at
+        # run time (4K and 16K) it is indexed with what is in force (fixmap.c, mmu.c).
+        page_shift, va_bits = _parts(mode)
+        config = self._config_va_bits(kernel, array)
+        return config if page_shift == 16 and config is not None and config > va_bits else None
+
+    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+        page_shift, va_bits = _parts(mode)
+        config = self._config_va_bits(kernel, array) or va_bits
+        # 6.12 starts at the lowest address in force, 6.1 at PAGE_OFFSET as compiled.
+        base_bits = config if kernel.version[:2] < (6, 9) else va_bits
+        ranges = [((-1 << base_bits) & _TOP, _TOP)]
+        top = Root(root, "kernel", index_va_bits=self.index_va_bits(kernel, array, mode))
+        kasan = None
+        if array is not None and (start := array.address("Kasan shadow start")) is not None:
+            end = array.address("Kasan shadow end")
+            kasan = family.early_shadow(kernel, mode, top, start, end)
+        views = {}
+        if array is not None:
+            views[self.view_name] = family.view(self.root_name, ranges, array)
+        return Layout(
+            arch=self.arch,
+            mode=mode,
+            kernel=kernel.uts.kernel,
+            page_size=1 << page_shift,
+            roots={self.root_name: top},
+            views=views,
+            default_view=self.view_name,
+            paging=Paging(
+                levels=_levels(page_shift, va_bits),
+                config_levels=_levels(page_shift, config),
+                va_bits=va_bits,
+                config_va_bits=config,
+                # sparsemem.h: MAX_PHYSMEM_BITS is CONFIG_ARM64_PA_BITS.
+                config_pa_bits=kernel.number("MAX_PHYSMEM_BITS"),
+                lpa2=mode.endswith("-lpa2"),
+            ),
+            kasan=kasan,
+        )
+
+    def _config_va_bits(self, kernel: Kernel, array: MarkerArray | None) -> int | None:
+        """VA_BITS as compiled: marker 0 is PAGE_OFFSET, -(1 << VA_BITS)."""
+        told = kernel.number("VA_BITS")
+        if told is not None:
+            return told
+        if array is not None:
+            return (-array.markers[0].address & _TOP).bit_length() - 1
+        return None
+
+    def _va_bits_actual(self, kernel: Kernel, array: MarkerArray | None) -> int | None:
+        t1sz = kernel.number("TCR_EL1_T1SZ")
+        if t1sz is not None:
+            return 64 - t1sz
+        actual = kernel.variable("vabits_actual")  # 6.1, where VA_BITS is 52
+        if actual is not None and 36 <= actual <= 52:
+            return actual
+        base = self._base_address(kernel, array)
+        if base is not None:
+            return (-base & _TOP).bit_length() - 1
+        return None
+
+    def _base_address(self, kernel: Kernel, array: MarkerArray | None) -> int | None:
+        """`kernel_ptdump_info.base_addr`: the word behind the pointer to the markers
+        (asm/ptdump.h, struct ptdump_info), which 6.12 sets from vabits_actual."""
+        if array is None or kernel.offset is None or kernel.version[:2] < (6, 9):
+            return None
+        pointer = kernel.packed(kernel.va(array.pa))
+        for pa in kernel.memory.find(pointer, *kernel.window()):
+            base = kernel.word(pa + 8) if pa % 8 == 0 else None
+            if base is not None and base >> 48 and not -base & _TOP & (-base - 1) & _TOP:
+                return base
+        return None
+
+
+FAMILIES: tuple[Family, ...] = (Arm64(),)

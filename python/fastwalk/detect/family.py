@@ -1,0 +1,111 @@
+"""What detection has to know of an architecture. Each has one file that says it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from ..arch import spec as spec_of
+from ..arch.spec import ByteOrder
+from ..errors import FastwalkError
+from ..layout import SHADOW_TABLES, Kasan, Layout, Root, View
+from . import markers, shadow
+from .kernel import Kernel
+from .markers import MarkerArray, MarkerTable
+from .translate import translate
+from .vmcoreinfo import VmcoreInfo
+
+
+class Family(ABC):
+    """The knowledge; :func:`fastwalk.detect.detect` asks it in this order."""
+
+    arch: ClassVar[str]
+    machines: ClassVar[str]
+    """Regular expression of `uname -m`."""
+    word_bytes: ClassVar[int] = 8
+    byte_order: ClassVar[ByteOrder] = "little"
+    image_align: ClassVar[int] = 2 << 20
+    """What VA - PA of the kernel image is a multiple of."""
+    image_low: ClassVar[int] = 0xFFFF_0000_0000_0000
+    """The lowest VA that the kernel image can have."""
+    tables: ClassVar[tuple[MarkerTable, ...]]
+    """The forms that the array of markers has had, the newest first."""
+    root_name: ClassVar[str] = "swapper_pg_dir"
+    root_symbols: ClassVar[tuple[str, ...]] = ("swapper_pg_dir",)
+    view_name: ClassVar[str] = "kernel_page_tables"
+
+    def image_offset(self, info: VmcoreInfo) -> int | None:
+        """VA - PA of the kernel image, where VMCOREINFO tells it."""
+        return None
+
+    def markers(self, kernel: Kernel) -> MarkerArray | None:
+        """The kernel's array, or None where its ptdump was left out."""
+        for table in self.tables:
+            array = markers.find(kernel, table, self.image_align, self.image_low)
+            if array is not None:
+                return array
+        return None
+
+    @abstractmethod
+    def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
+        """The modes that may be in force, the likeliest first; each is tried on the
+        kernel's root."""
+
+    @abstractmethod
+    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+        """The rest, the mode and the kernel's root being known."""
+
+    def index_va_bits(self, kernel: Kernel, array: MarkerArray | None, mode: str) -> int | None:
+        """With how many bits the kernel indexes its root, where not with the mode's."""
+        return None
+
+    def root(self, kernel: Kernel, array: MarkerArray | None) -> tuple[int, str] | None:
+        """(PA of the kernel's top table, where that was read)."""
+        for name in self.root_symbols:
+            va = kernel.symbol(name)
+            if va is not None and kernel.offset is not None:
+                return kernel.pa(va), kernel.symbol_source(name)
+        return None
+
+
+def maps_itself(kernel: Kernel, mode: str, root: int, index_va_bits: int | None) -> bool:
+    """Whether the tree at `root` shows the kernel image where its symbols say it is."""
+    try:
+        spec = spec_of(mode, index_va_bits)
+    except FastwalkError:
+        return False
+    if kernel.offset is None:
+        return False
+    pa = kernel.uts.pa
+    return translate(kernel.memory, spec, root, kernel.va(pa)) == pa
+
+
+def early_shadow(
+    kernel: Kernel, mode: str, root: Root, start: int | None, end: int | None
+) -> Kasan | None:
+    """KASAN's tables by their symbols, else by their form."""
+    found: dict[str, int] = {}
+    for level in SHADOW_TABLES:
+        va = kernel.symbol(f"kasan_early_shadow_{level}")
+        if va is not None and kernel.offset is not None:
+            found[level] = kernel.pa(va)
+    source = "symbols kasan_early_shadow_*"
+    if not found and start is not None:
+        found = shadow.by_form(kernel.memory, spec_of(mode, root.index_va_bits), root.pa, start)
+        source = f"tables below {start:#x} that repeat one entry"
+    if not found:
+        return None
+    for level, pa in found.items():
+        kernel.report.found(f"early shadow {level}", pa, source)
+    depth = spec_of(mode).depths[-1]
+    pte0 = (
+        kernel.memory.number(found["pte"], depth.entry_bytes, depth.byte_order)
+        if "pte" in found
+        else None
+    )
+    return Kasan(start=start, end=end, early_shadow=found, pte0=pte0)
+
+
+def view(root: str, ranges: Iterable[tuple[int, int]], array: MarkerArray) -> View:
+    return View(root, tuple(ranges), array.markers)

@@ -1,0 +1,123 @@
+"""Physical memory as detection reads it: whole chunks, never a page at a time.
+
+An image only has to have ``read(pa, size)``, ``segments()`` and ``notes()``; the
+search for text and pointers is ``bytes.find`` over chunks of some megabytes, which
+runs at about the speed of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ..arch.spec import ByteOrder
+
+CHUNK = 8 << 20
+_PAGE = 4096
+
+
+class PhysicalMemory(Protocol):
+    """What detection asks of an image."""
+
+    def read(self, pa: int, size: int, /) -> bytes:
+        """The bytes at a physical address; an exception where one is absent."""
+        ...
+
+    def segments(self) -> Sequence[tuple[int, int]]:
+        """(PA, size) of what the image has, ascending."""
+        ...
+
+    def notes(self) -> Sequence[tuple[str, int, bytes]]:
+        """(name, type, contents) of the file's notes."""
+        ...
+
+
+class Memory:
+    """Reads and searches; what is absent is None, not an exception."""
+
+    def __init__(self, image: PhysicalMemory) -> None:
+        self._image = image
+        self.notes = [(name, kind, bytes(data)) for name, kind, data in image.notes()]
+        self.runs = _joined(image.segments())
+
+    def read(self, pa: int, size: int) -> bytes | None:
+        """`size` bytes, or None where any of them is not in the image."""
+        if not self.has(pa, size):
+            return None
+        try:
+            return bytes(self._image.read(pa, size))
+        except (LookupError, OSError, ValueError):
+            return None
+
+    def has(self, pa: int, size: int = 1) -> bool:
+        return any(start <= pa and pa + size <= end for start, end in self.runs)
+
+    def number(self, pa: int, size: int, order: ByteOrder) -> int | None:
+        data = self.read(pa, size)
+        return None if data is None else int.from_bytes(data, order)
+
+    def text(self, pa: int, limit: int = 256) -> bytes | None:
+        """A C string without its NUL; None where it is absent or longer."""
+        for start, end in self.runs:
+            if start <= pa < end:
+                data = self.read(pa, min(limit, end - pa))
+                if data is not None and b"\0" in data:
+                    return data[: data.index(b"\0")]
+        return None
+
+    def chunks(
+        self, low: int = 0, high: int = 1 << 64, overlap: int = 0
+    ) -> Iterator[tuple[int, bytes]]:
+        """(PA, bytes) of what lies in ``low .. high``, ascending; each chunk begins
+        with the last `overlap` bytes of the one before, where they adjoin."""
+        for run_start, run_end in self.runs:
+            start, end = max(run_start, low), min(run_end, high)
+            position = start
+            while position < end:
+                first = max(start, position - overlap)
+                position = min(position + CHUNK, end)
+                yield first, self._whole(first, position - first)
+
+    def find(self, pattern: bytes, low: int = 0, high: int = 1 << 64) -> Iterator[int]:
+        """Every PA at which `pattern` lies."""
+        for pa, _ in self.find_any((pattern,), low, high):
+            yield pa
+
+    def find_any(
+        self, patterns: Sequence[bytes], low: int = 0, high: int = 1 << 64
+    ) -> Iterator[tuple[int, int]]:
+        """(PA, index of the pattern), each chunk of memory being read once."""
+        overlap = max(map(len, patterns)) - 1
+        reported = -1
+        for base, data in self.chunks(low, high, overlap):
+            hits: list[tuple[int, int]] = []
+            for index, pattern in enumerate(patterns):
+                at = data.find(pattern)
+                while at >= 0:
+                    # A short pattern can lie wholly in the overlap: already reported.
+                    if base + at + len(pattern) > reported:
+                        hits.append((base + at, index))
+                    at = data.find(pattern, at + 1)
+            reported = base + len(data)
+            yield from sorted(hits)
+
+    def _whole(self, pa: int, size: int) -> bytes:
+        """As `read`, with zeros for what is absent."""
+        data = self.read(pa, size)
+        if data is not None:
+            return data
+        if size <= _PAGE:
+            return bytes(size)
+        half = (size // 2 + _PAGE - 1) & -_PAGE
+        return self._whole(pa, half) + self._whole(pa + half, size - half)
+
+
+def _joined(segments: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending (start, end), adjacent ones made one."""
+    runs: list[tuple[int, int]] = []
+    for pa, size in sorted(segments):
+        if runs and pa <= runs[-1][1]:
+            runs[-1] = (runs[-1][0], max(runs[-1][1], pa + size))
+        elif size:
+            runs.append((pa, pa + size))
+    return runs

@@ -1,0 +1,89 @@
+"""riscv64: where its kernels keep what ptdump needs.
+
+Sources: arch/riscv/mm/ptdump.c, arch/riscv/kernel/vmcore_info.c,
+arch/riscv/include/asm/pgtable.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..layout import Layout, Paging, Root
+from . import family
+from .family import Family
+from .kernel import Kernel
+from .markers import MarkerArray, MarkerTable
+from .vmcoreinfo import VmcoreInfo
+
+_TOP = (1 << 64) - 1
+_LEVELS = {39: 3, 48: 4, 57: 5}
+# asm/hwcap.h, RISCV_ISA_EXT_SVNAPOT.
+_SVNAPOT = 33
+
+
+class Riscv64(Family):
+    arch = "riscv64"
+    machines = r"riscv64"
+    tables = (
+        MarkerTable(
+            anchors=("Linear mapping", "Kernel mapping", "Fixmap start"),
+            first=("Fixmap start",),
+        ),
+    )
+
+    def image_offset(self, info: VmcoreInfo) -> int | None:
+        offset = info.number("va_kernel_pa_offset")
+        return None if offset is None else offset & _TOP
+
+    def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
+        va_bits = kernel.number("VA_BITS")
+        bits = [va_bits] if va_bits in _LEVELS else sorted(_LEVELS)
+        return [f"riscv64-sv{b}" for b in bits]
+
+    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+        va_bits = int(mode.removeprefix("riscv64-sv"))
+        # pgtable.h: KERN_VIRT_START is the start of the upper half.
+        ranges = [((-1 << (va_bits - 1)) & _TOP, _TOP)]
+        top = Root(root, "kernel")
+        kasan = None
+        if array is not None and (start := array.address("Kasan shadow start")) is not None:
+            end = array.address("Kasan shadow end")
+            kasan = family.early_shadow(kernel, mode, top, start, end)
+        views = {}
+        if array is not None:
+            views[self.view_name] = family.view(self.root_name, ranges, array)
+        return Layout(
+            arch=self.arch,
+            mode=mode,
+            kernel=kernel.uts.kernel,
+            page_size=4096,
+            roots={self.root_name: top},
+            views=views,
+            default_view=self.view_name,
+            paging=Paging(
+                levels=_LEVELS[va_bits],
+                va_bits=va_bits,
+                # CONFIG_PGTABLE_LEVELS is 5 on every 64-bit kernel (arch/riscv/Kconfig).
+                config_levels=5,
+                # asm/sparsemem.h: MAX_PHYSMEM_BITS is 56.
+                config_pa_bits=kernel.number("MAX_PHYSMEM_BITS") or 56,
+                svnapot=self._svnapot(kernel),
+            ),
+            kasan=kasan,
+        )
+
+    def _svnapot(self, kernel: Kernel) -> bool:
+        """Whether every hart has Svnapot (cpufeature.c, the bitmap `riscv_isa`)."""
+        va = kernel.symbol("riscv_isa")
+        if va is None or kernel.offset is None:
+            kernel.report.assumed(
+                "riscv_isa was not found; PTEs with the N bit are taken for Svnapot's"
+            )
+            return True
+        bits = kernel.word(kernel.pa(va))
+        has = bits is not None and bool(bits >> _SVNAPOT & 1)
+        kernel.report.found("Svnapot", "yes" if has else "no", "bitmap riscv_isa")
+        return has
+
+
+FAMILIES: tuple[Family, ...] = (Riscv64(),)

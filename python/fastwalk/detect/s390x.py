@@ -1,0 +1,91 @@
+"""s390x: where its kernels keep what ptdump needs.
+
+Sources: arch/s390/mm/dump_pagetables.c, arch/s390/include/asm/lowcore.h,
+z/Architecture Principles of Operation, "Address-Space-Control Element".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..layout import Kasan, Layout, Paging, Root
+from . import family
+from .family import Family
+from .kernel import Kernel
+from .markers import MarkerArray, MarkerTable
+
+# Designation type of an ASCE, bits 60-61: 3 region-first .. 0 segment table.
+_MODES = ("s390x-segment", "s390x-region3", "s390x-region2", "s390x-region1")
+_CONTROL_REGISTERS = 0x304  # uapi/linux/elf.h, NT_S390_CTRS
+_KERNEL_ASCE = 13  # control register 13, the home space
+
+
+class S390x(Family):
+    arch = "s390x"
+    machines = r"s390x"
+    byte_order = "big"
+    image_align = 4096
+    image_low = 0x1000
+    tables = (
+        # 6.12: allocated, sorted, with sizes.
+        MarkerTable(
+            anchors=("Identity Mapping", "Real Memory Copy Area", "Kernel Image"),
+            words=4,
+            edge=0,
+            address=1,
+            size=2,
+            name=3,
+            unnamed="Kernel Virtual Address Space",
+        ),
+        # 6.1: a fixed array, sorted in place.
+        MarkerTable(
+            anchors=("Identity Mapping Start", "Real Memory Copy Area Start"),
+        ),
+    )
+
+    def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
+        asce = self._kernel_asce(kernel)
+        if asce is None:
+            return (_MODES[1], _MODES[2], _MODES[3], _MODES[0])
+        return (_MODES[asce >> 2 & 3],)
+
+    def root(self, kernel: Kernel, array: MarkerArray | None) -> tuple[int, str] | None:
+        asce = self._kernel_asce(kernel)
+        if asce is not None:
+            return asce & ~0xFFF, "control register 13 in the CPU's note"
+        return super().root(kernel, array)
+
+    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+        designation = _MODES.index(mode)
+        va_bits = 31 + 11 * designation
+        top = Root(root, "kernel", mode=mode)
+        kasan: Kasan | None = None
+        views = {}
+        if array is not None:
+            edges = [m.address for m in array.markers if m.name.startswith("Kasan Shadow")]
+            if edges:
+                kasan = family.early_shadow(kernel, mode, top, edges[0], edges[-1])
+            views[self.view_name] = family.view(self.root_name, [(0, (1 << va_bits) - 1)], array)
+        return Layout(
+            arch=self.arch,
+            mode=mode,
+            kernel=kernel.uts.kernel,
+            page_size=4096,
+            roots={self.root_name: top},
+            views=views,
+            default_view=self.view_name,
+            # CONFIG_PGTABLE_LEVELS is 5 (arch/s390/Kconfig).
+            paging=Paging(levels=2 + designation, va_bits=va_bits, config_levels=5),
+            kasan=kasan,
+        )
+
+    def _kernel_asce(self, kernel: Kernel) -> int | None:
+        for name, kind, data in kernel.memory.notes:
+            if name == "LINUX" and kind == _CONTROL_REGISTERS and len(data) == 128:
+                asce = int.from_bytes(data[8 * _KERNEL_ASCE :][:8], "big")
+                if asce:
+                    return asce
+        return None
+
+
+FAMILIES: tuple[Family, ...] = (S390x(),)

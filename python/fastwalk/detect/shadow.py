@@ -1,0 +1,74 @@
+"""KASAN's early shadow tables, told by their form where symbols are missing.
+
+mm/kasan/init.c fills each ``kasan_early_shadow_*`` table with one entry: the table
+below, down to one zero page. So a table of equal entries that leads to a table of
+equal entries that maps one page again and again is such a chain.
+"""
+
+from __future__ import annotations
+
+from ..arch.spec import Spec
+from .memory import Memory
+from .translate import offset_in_root, place, rule_of
+
+_LEVELS = ("pte", "pmd", "pud", "p4d")
+_MOST_TABLES = 4096
+
+
+def by_form(memory: Memory, spec: Spec, root: int, start: int) -> dict[str, int]:
+    """PAs of the tables by level name, and of the page; empty if there is no chain
+    under the root's entries from `start` on. Looks at each table once."""
+    offset = offset_in_root(spec, start)
+    if offset is None:
+        return {}
+    span_bits = spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
+    pending = [(0, root, offset >> span_bits)]
+    seen: set[tuple[int, int]] = set()
+    best: dict[str, int] = {}
+    while pending and len(seen) < _MOST_TABLES:
+        number, pa, first = pending.pop(0)
+        if (number, pa) in seen:
+            continue
+        seen.add((number, pa))
+        chain = _chain(memory, spec, number, pa)
+        if len(chain) > len(best):
+            best = chain
+        if chain:
+            continue
+        for entry in dict.fromkeys(_entries(memory, spec, number, pa)[first:]):
+            rule = rule_of(spec.depths[number].rules, entry)
+            if rule.kind == "table" and number + 1 < len(spec.depths):
+                pending.append((number + 1, place(rule.pa, entry, rule.offset), 0))
+    return best
+
+
+def _entries(memory: Memory, spec: Spec, number: int, pa: int) -> list[int]:
+    depth = spec.depths[number]
+    size = depth.entry_bytes
+    data = memory.read(pa, size << depth.index_bits)
+    if data is None:
+        return []
+    return [int.from_bytes(data[i : i + size], depth.byte_order) for i in range(0, len(data), size)]
+
+
+def _chain(memory: Memory, spec: Spec, number: int, pa: int) -> dict[str, int]:
+    """Level names to PAs if every table from here down repeats one entry."""
+    found: dict[str, int] = {}
+    for depth_number in range(number, len(spec.depths)):
+        entries = _entries(memory, spec, depth_number, pa)
+        # A root is never one; neither is a table of which parts were replaced.
+        if depth_number == 0 or not entries or entries.count(entries[0]) != len(entries):
+            return {}
+        depth = spec.depths[depth_number]
+        rule = rule_of(depth.rules, entries[0])
+        below = len(spec.depths) - 1 - depth_number
+        if below >= len(_LEVELS):
+            return {}
+        found[_LEVELS[below]] = pa
+        pa = place(rule.pa, entries[0], rule.offset)
+        if below == 0 and rule.kind == "leaf":
+            found["page"] = pa
+            return found
+        if rule.kind != "table":
+            return {}
+    return {}
