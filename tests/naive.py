@@ -7,13 +7,13 @@ dumper do, and share no code with the Rust core. `memory` is anything with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from fastwalk.arch.dialect import Dialect, NoteDepth, NoteRule
-from fastwalk.arch.spec import Field, PathBit
+from fastwalk.arch.spec import Depth, Field, PathBit, Rule, Spec
 from fastwalk.layout import Marker
 
 WORD = 1 << 64
@@ -48,6 +48,153 @@ def spans(page_bits: int, index_bits: Sequence[int]) -> list[int]:
         result.insert(0, 1 << shift)
         shift += bits
     return result
+
+
+# ---- walk -------------------------------------------------------------------------------
+
+Kind = Literal["leaf", "other", "absent"]
+Coalesce = Literal["attributes", "physical", "none"]
+
+
+class Row(NamedTuple):
+    """A run of leaves, of other entries, or of what an absent table would have mapped."""
+
+    start: int
+    size: int
+    """Modulo 2^64: the whole of a 64-bit address space is 0."""
+    pa: int
+    attributes: int
+    effective: int
+    depth: int
+    kind: Kind
+
+
+def walk(
+    spec: Spec,
+    memory: Memory,
+    root: int,
+    half: str | None = None,
+    start: int = 0,
+    end: int = WORD,
+    coalesce: Coalesce = "attributes",
+) -> list[Row]:
+    """All that `root` maps in start .. end (exclusive), in VA order.
+
+    - leaf rows: the entry's attributes, and the permissions that are left when the
+      table entries above and the leaf itself have denied theirs;
+    - other rows: PA and effective permissions 0;
+    - absent rows (any byte of a table is missing from the image): PA of that table,
+      attributes of the entry that points to it (0 for a root), effective permissions 0,
+      the depth that the table would have had.
+
+    Neighbours in VA become one row if kind, attributes, effective permissions and depth are
+    equal; for "physical" leaves must continue in PA too, and absent rows stay apart.
+    """
+    rows: list[Row] = []
+    for atom in atoms(spec, memory, root, half, start, end):
+        if rows and joined(rows[-1], atom, coalesce):
+            rows[-1] = rows[-1]._replace(size=rows[-1].size + atom.size)
+        else:
+            rows.append(atom)
+    return [row._replace(size=row.size % WORD) for row in rows]
+
+
+def joined(x: Row, y: Row, coalesce: Coalesce) -> bool:
+    """Whether two rows in VA order are one."""
+    if coalesce == "none" or x.start + x.size != y.start:
+        return False
+    if (x.kind, x.attributes, x.effective, x.depth) != (
+        y.kind,
+        y.attributes,
+        y.effective,
+        y.depth,
+    ):
+        return False
+    if coalesce == "physical" and x.kind == "leaf":
+        return (x.pa + x.size) % WORD == y.pa
+    return not (coalesce == "physical" and x.kind == "absent")
+
+
+def atoms(
+    spec: Spec, memory: Memory, root: int, half: str | None, start: int, end: int
+) -> Iterator[Row]:
+    """One row a leaf, an other entry or an absent table; clipped to start .. end."""
+    span = spans(spec.page_bits, [depth.index_bits for depth in spec.depths])
+
+    def clipped(base: int, size: int, low: int, high: int) -> tuple[int, int, int]:
+        """Start and size of what is left of an entry, and what was cut off before it."""
+        first, last = max(base, low), min(base + size, high)
+        return first, last - first, first - base
+
+    @cache
+    def judge(depth: int, entry: int) -> Rule:
+        rules = spec.depths[depth].rules
+        return next(rule for rule in rules if entry & rule.mask == rule.value)
+
+    def table(
+        depth: int, pa: int, base: int, denied: int, exist: range, above: Row, low: int, high: int
+    ) -> Iterator[Row]:
+        """The entries of a table whose entry 0 maps `base`. `exist`: the indices that
+        there are; `above`: the row to give if the table is absent."""
+        data = spec.depths[depth]
+        if not exist:
+            return
+        content = memory.read(pa + exist.start * data.entry_bytes, len(exist) * data.entry_bytes)
+        if content is None:
+            first, size, _ = clipped(above.start, above.size, low, high)
+            yield above._replace(start=first, size=size)
+            return
+        for index in exist:
+            entry_base = base + index * span[depth]
+            if entry_base + span[depth] <= low or entry_base >= high:
+                continue
+            at = (index - exist.start) * data.entry_bytes
+            entry = int.from_bytes(content[at : at + data.entry_bytes], data.byte_order)
+            rule = judge(depth, entry)
+            attributes = entry & data.attributes
+            target = (decode(rule.pa, entry) + rule.offset) % WORD
+            first, size, cut = clipped(entry_base, span[depth], low, high)
+            if rule.kind == "table":
+                yield from table(
+                    depth + 1,
+                    target,
+                    entry_base,
+                    denied | path_state(data.table_path, entry),
+                    existing(data, entry, spec.depths[depth + 1]),
+                    Row(entry_base, span[depth], target, attributes, 0, depth + 1, "absent"),
+                    low,
+                    high,
+                )
+            elif rule.kind == "leaf":
+                target += index % rule.replicated * span[depth]
+                effective = spec.permissions & ~(denied | path_state(data.leaf_path, entry))
+                for exclusion in spec.exclusions:
+                    if effective & exclusion.granted == exclusion.granted:
+                        effective &= ~exclusion.denied
+                pa = (target + cut) % WORD
+                yield Row(first, size, pa, attributes, effective, depth, "leaf")
+            elif rule.kind == "other":
+                yield Row(first, size, 0, attributes, 0, depth, "other")
+
+    chosen = next(h for h in spec.halves if half is None or h.name == half)
+    for window in chosen.windows:
+        low, high = max(start, window.base), min(end, window.base + window.size)
+        if low >= high:
+            continue
+        exist = range(1 << spec.depths[0].index_bits)
+        above = Row(window.base, window.size, root, 0, 0, 0, "absent")
+        # The address that entry 0 would have in this window.
+        yield from table(0, root, window.base - window.offset, 0, exist, above, low, high)
+
+
+def existing(depth: Depth, entry: int, below: Depth) -> range:
+    """The indices that the table below a table entry has."""
+    every = range(1 << below.index_bits)
+    if depth.length is None:
+        return every
+    first = decode((depth.length.first,), entry)
+    last = decode((depth.length.last,), entry) + depth.length.last_add
+    return range(first, min(last + 1, every.stop))
 
 
 # ---- ptdump -----------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def _upper(name: str, leaf: int = 0, reserved: int = 0, high: int = HIGH) -> Dep
         name,
         9,
         tuple(rules),
-        attributes=LOW | PS | PAT_LARGE | high,
+        attributes=LOW | PS | (PAT_LARGE if leaf else 0) | high,
         table_path=RESTRICT_NX,
         leaf_path=RESTRICT_NX,
     )

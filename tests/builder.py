@@ -1,0 +1,283 @@
+"""Synthetic page tables for any spec, written through the spec's own fields.
+
+:func:`images` is a Hypothesis strategy: small trees with shared tables, tables that
+contain themselves, leaves at every depth that may have them, other entries, tables that
+the image lacks wholly or in part, and tables at the highest addresses that the entries can
+name. An :class:`Image` is a list of (pa, bytes) pieces, so that an ELF core or any other
+container can be written from it, and a naive walk of it is bounded by ``COST`` entries.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+
+from golden_cases import Segments
+from hypothesis import strategies as st
+
+from fastwalk.arch.spec import Depth, Field, Rule, Spec
+
+COST = 1 << 15
+"""At most about so many entries are met by a naive walk of an image."""
+
+
+@dataclass
+class Image:
+    """Page tables of a mode in sparse physical memory."""
+
+    spec: Spec
+    root: int
+    tables: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """(depth, PA, bytes) of each table that the image has, the root last."""
+
+    @property
+    def segments(self) -> list[tuple[int, bytes]]:
+        """(PA, bytes), ascending, apart from each other."""
+        return sorted((pa, content) for _, pa, content in self.tables)
+
+    @property
+    def memory(self) -> Segments:
+        return Segments(self.segments)
+
+
+def decode(fields: tuple[Field, ...], entry: int) -> int:
+    total = 0
+    for part in fields:
+        bits = entry & part.mask
+        total += bits << part.shift if part.shift >= 0 else bits >> -part.shift
+    return total % (1 << 64)
+
+
+def encode(fields: tuple[Field, ...], address: int) -> int:
+    """The entry bits that decode to `address`, as far as the fields can say it."""
+    entry = 0
+    for part in fields:
+        bits = address >> part.shift if part.shift >= 0 else address << -part.shift
+        entry |= bits & part.mask
+    return entry
+
+
+def first_rule(depth: Depth, entry: int) -> Rule:
+    return next(rule for rule in depth.rules if entry & rule.mask == rule.value)
+
+
+def synthesize(depth: Depth, rule: Rule, noise: int, address: int) -> int | None:
+    """An entry that is judged by `rule` and points to `address`; bits that neither decides
+    are those of `noise`. None if there is none with this noise or without any."""
+    word = (1 << 8 * depth.entry_bytes) - 1
+    named = 0
+    for part in rule.pa:
+        named |= part.mask
+    wanted = (address - rule.offset) % (1 << 64)
+    for extra in (noise, noise & depth.attributes, 0):
+        entry = (extra & word & ~named) | encode(rule.pa, wanted)
+        entry = (entry & ~rule.mask) | rule.value
+        if first_rule(depth, entry) is rule and (
+            rule.kind != "table" or decode(rule.pa, entry) == wanted
+        ):
+            return entry
+    return None
+
+
+def table_bytes(depth: Depth) -> int:
+    return depth.entry_bytes << depth.index_bits
+
+
+def pack(depth: Depth, entries: list[int]) -> bytes:
+    return b"".join(entry.to_bytes(depth.entry_bytes, depth.byte_order) for entry in entries)
+
+
+def empty(depth: Depth) -> int:
+    """The entry that an empty table of this depth is full of."""
+    rule = next(rule for rule in depth.rules if rule.kind == "none")
+    entry = synthesize(depth, rule, 0, 0)
+    assert entry is not None
+    return entry
+
+
+def highest(spec: Spec, depth: int) -> int:
+    """The highest address that table entries of a depth can name, all bits set."""
+    reach = 0
+    for rule in spec.depths[depth].rules:
+        if rule.kind == "table":
+            reach |= decode(rule.pa, (1 << 8 * spec.depths[depth].entry_bytes) - 1)
+    return reach
+
+
+class Places:
+    """Hands out table addresses, low ones and the highest that can be named."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.low = 0x10_0000
+        self.high = 0
+
+    def align(self, depth: int) -> int:
+        size = table_bytes(self.spec.depths[depth])
+        if depth == 0:
+            return max(size, self.spec.root_align)
+        reach = highest(self.spec, depth - 1)
+        return max(size, reach & -reach)
+
+    def take(self, depth: int, high: bool) -> int:
+        align = self.align(depth)
+        if high and depth:
+            self.high += 1
+            reach = highest(self.spec, depth - 1)
+            return ((reach + 1) & ~(align - 1)) - self.high * 4 * align & reach
+        # A hole before each: no table runs into the next one.
+        self.low = (self.low // align + 2) * align
+        pa = self.low
+        self.low += table_bytes(self.spec.depths[depth])
+        return pa
+
+
+@st.composite
+def images(draw: st.DrawFn, spec: Spec, tables: int = 4, runs: int = 5) -> Image:
+    """Trees of a mode: up to `tables` tables a depth, each of up to `runs` runs of alike
+    entries."""
+    # One seed rather than thousands of draws: tables are large, and what matters is their
+    # variety. It shrinks with the sizes below.
+    chance = random.Random(draw(st.integers(0, (1 << 32) - 1)))
+    counts = [draw(st.integers(1, tables)) for _ in spec.depths[1:]]
+    most = draw(st.integers(0, runs))
+    wild = draw(st.booleans())
+    return build(spec, chance, counts, most, wild)
+
+
+def build(
+    spec: Spec, chance: random.Random, counts: list[int], runs: int, wild: bool = True
+) -> Image:
+    """A tree with `counts[i]` tables at depth i + 1. `wild`: with tables that are absent or
+    cut off, and tables that contain themselves."""
+    builder = _Builder(spec, chance)
+    builder.place(counts)
+    for depth in range(len(spec.depths) - 1, -1, -1):
+        builder.fill(depth, runs)
+    if wild:
+        builder.run_wild()
+    image = Image(spec, builder.root)
+    for pa, table in builder.tables.items():
+        content = pack(spec.depths[table.depth], table.entries)
+        if wild and table.depth and chance.random() < 0.1:
+            content = content[: chance.choice([0, 8, len(content) - 1])]
+        if content:
+            image.tables.append((table.depth, pa, content))
+    return image
+
+
+@dataclass
+class _Table:
+    depth: int
+    entries: list[int]
+    cost: int
+    """Entries that a naive walk of it meets, before anything wild is added."""
+    children: int = 0
+
+
+class _Builder:
+    def __init__(self, spec: Spec, chance: random.Random) -> None:
+        self.spec = spec
+        self.chance = chance
+        self.pools: list[list[int]] = []
+        self.tables: dict[int, _Table] = {}
+
+    @property
+    def root(self) -> int:
+        return self.pools[0][0]
+
+    def place(self, counts: list[int]) -> None:
+        places = Places(self.spec)
+        for depth, count in enumerate([1, *counts]):
+            self.pools.append(
+                [places.take(depth, self.chance.random() < 0.3) for _ in range(count)]
+            )
+
+    def fill(self, depth: int, runs: int) -> None:
+        data, chance = self.spec.depths[depth], self.chance
+        patterns = [chance.getrandbits(64) & chance.getrandbits(64) for _ in range(3)]
+        patterns += [0, data.attributes]
+        for pa in self.pools[depth]:
+            entries = [empty(data)] * (1 << data.index_bits)
+            table = self.tables[pa] = _Table(depth, entries, len(entries))
+            for _ in range(chance.randint(0, runs) if depth else runs):
+                self.add_run(table, patterns)
+
+    def add_run(self, table: _Table, patterns: list[int]) -> None:
+        """Fill a run of a table with alike entries."""
+        chance, entries = self.chance, table.entries
+        data = self.spec.depths[table.depth]
+        below = self.spec.depths[table.depth + 1 :]
+        span = 1 << (self.spec.page_bits + sum(d.index_bits for d in below))
+        rules = [rule for rule in data.rules if rule.kind != "none" or chance.random() < 0.2]
+        tables = [rule for rule in rules if rule.kind == "table"]
+        rule = chance.choice(tables if tables and chance.random() < 0.6 else rules)
+        noise = chance.choice(patterns)
+        length = min(chance.choice([1, 1, 2, 3, 8, 16, len(entries)]), len(entries))
+        room = len(entries) - length
+        first = chance.choice([0, room, chance.randint(0, room)])
+        if rule.replicated > 1 and chance.random() < 0.8:
+            first -= first % rule.replicated
+        address = chance.getrandbits(self.spec.pa_bits) // span * span
+        stride = rule.replicated * chance.choice([0, span, span, span, -span])
+        for index in range(first, first + length):
+            if rule.kind == "table":
+                address = chance.choice(self.pools[table.depth + 1])
+                price = self.tables[address].cost
+                # Half the cost a depth: a path is never cut, only its fan-out.
+                if table.children and table.cost + price > COST >> table.depth:
+                    return
+            entry = synthesize(data, rule, noise, address % (1 << 64))
+            if entry is None:
+                return
+            entries[index] = entry
+            if rule.kind == "table":
+                table.cost += price
+                table.children += 1
+            if (index + 1) % rule.replicated == 0:
+                address += stride
+            if chance.random() < 0.05:
+                noise = chance.choice(patterns)
+
+    def run_wild(self) -> None:
+        """Tables that contain themselves or are not there, wherever an entry can say so."""
+        chance = self.chance
+        for pa, table in self.tables.items():
+            data = self.spec.depths[table.depth]
+            rules = [rule for rule in data.rules if rule.kind == "table"]
+            if not rules or chance.random() < 0.5:
+                continue
+            reach = highest(self.spec, table.depth)
+            target = chance.choice([pa, self.root, chance.getrandbits(64) & reach, reach])
+            entry = synthesize(data, chance.choice(rules), chance.getrandbits(64), target)
+            if entry is None:
+                continue
+            index = chance.randrange(len(table.entries))
+            before, table.entries[index] = table.entries[index], entry
+            if self.true_cost() > 2 * COST:
+                table.entries[index] = before
+
+    def true_cost(self) -> int:
+        """How many entries a naive walk meets, tables met at other depths than their own
+        read as what they are there."""
+        depths = self.spec.depths
+        memory = Segments([(pa, pack(depths[t.depth], t.entries)) for pa, t in self.tables.items()])
+
+        @cache
+        def cost(depth: int, pa: int) -> int:
+            data = depths[depth]
+            content = memory.read(pa, table_bytes(data)) or b""
+            step = data.entry_bytes
+            counts = Counter(content[at : at + step] for at in range(0, len(content), step))
+            total = 1 << data.index_bits
+            for raw, count in counts.items():
+                entry = int.from_bytes(raw, data.byte_order)
+                rule = first_rule(data, entry)
+                if rule.kind == "table":
+                    target = (decode(rule.pa, entry) + rule.offset) % (1 << 64)
+                    total += count * cost(depth + 1, target)
+            return total
+
+        return cost(0, self.root)
