@@ -1,5 +1,7 @@
 //! What an image says about itself.
 
+use super::Input;
+
 /// A note of an ELF file, or of another container that carries ELF notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -14,7 +16,7 @@ pub struct Note {
 /// The machine that an ELF header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// `e_machine`.
+    /// `e_machine`; 0 (EM_NONE) if it is not said.
     pub e_machine: u16,
     /// 32 or 64 (`EI_CLASS`). i386 images of QEMU say 64.
     pub class_bits: u8,
@@ -65,9 +67,19 @@ impl Description {
         registers: Vec::new(),
     };
 
-    pub(crate) fn new(format: &'static str) -> Self {
+    /// Of an image of `format`, with the containers that had to be opened first.
+    pub(crate) fn new(format: &'static str, input: &Input) -> Self {
+        let layers = input.layers.iter();
         Self {
             format,
+            details: layers
+                .map(|layer| ("container".to_owned(), layer.what.to_owned()))
+                .collect(),
+            warnings: input
+                .layers
+                .iter()
+                .flat_map(|layer| layer.warnings.clone())
+                .collect(),
             ..Self::EMPTY
         }
     }

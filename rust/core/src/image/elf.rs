@@ -51,10 +51,10 @@ pub(super) fn recognize(input: &Input) -> bool {
 
 /// Opens an ELF core file.
 pub(super) fn open(input: Input, _options: &OpenOptions) -> Opened {
+    let mut description = Description::new("elf", &input);
     let store = input.store;
     let header = Header::read(&store)?;
     header.check_core(store.name())?;
-    let mut description = Description::new("elf");
     description.machine = Some(header.machine());
     let mut loads = Loads::default();
     for_each_program_header(&store, &header, |program_header, at| {

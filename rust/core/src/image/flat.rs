@@ -215,9 +215,10 @@ fn cut_at_end_of_file(stores: &[Store], pieces: &mut Vec<Piece>, description: &m
     }
 }
 
-/// Sorts pieces by address, removes overlaps and joins what is contiguous in memory
-/// and file; true if there were overlaps.
-fn lay_out(mut pieces: Vec<Piece>) -> (Vec<Piece>, bool) {
+/// Sorts pieces by address, removes overlaps (file bytes win over zeros, then earlier
+/// pieces over later ones) and joins what is contiguous in memory and file; true if
+/// there were overlaps.
+pub(crate) fn lay_out(mut pieces: Vec<Piece>) -> (Vec<Piece>, bool) {
     let disjoint = |pieces: &[Piece]| {
         pieces
             .windows(2)

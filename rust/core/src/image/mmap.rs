@@ -90,7 +90,7 @@ impl<'a> RawBytes<'a> {
 
 /// How many mappings the handler can tell apart. More are refused, and their files
 /// are read with pread instead.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 512;
 
 /// One live mapping, as the signal handler sees it.
 ///

@@ -3,11 +3,16 @@
 //! [`open`] tells the format from the content and gives a [`PhysicalMemory`]. Each
 //! format is a file of this folder and a row of `FORMATS`.
 
+mod blocks;
+mod codec;
 mod describe;
 mod elf;
 mod error;
 mod fields;
 mod flat;
+mod flattened;
+mod kdump;
+mod kdump_parts;
 mod mmap;
 mod notes;
 mod raw;
@@ -20,6 +25,7 @@ pub use source::{SharedBytes, Source};
 
 use crate::addr::Pa;
 use source::Store;
+use std::path::{Path, PathBuf};
 
 /// Why bytes of an image could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +105,9 @@ pub struct OpenOptions {
     pub base: Pa,
     /// Read the file piece by piece, do not map it.
     pub no_map: bool,
+    /// The other files of an image in several parts (kdump `--split`). Parts beside
+    /// the first whose names differ in the last number only are found without this.
+    pub parts: Vec<Source>,
 }
 
 /// A file that is being opened.
@@ -107,9 +116,31 @@ pub(crate) struct Input {
     pub(crate) store: Store,
     /// The first of them, for recognition.
     pub(crate) head: Vec<u8>,
+    /// The containers around it, outermost first.
+    pub(crate) layers: Vec<Layer>,
+    /// The path that the user gave, for files that come in several parts.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// A container around an image that is not an image itself.
+pub(crate) struct Layer {
+    /// What it is, for `describe`.
+    pub(crate) what: &'static str,
+    /// What was found wrong with it.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Input {
+    fn new(store: Store, layers: Vec<Layer>, path: Option<PathBuf>) -> Result<Self, ImageError> {
+        let head = store.head(HEAD)?;
+        Ok(Self {
+            store,
+            head,
+            layers,
+            path,
+        })
+    }
+
     fn starts_with(&self, magic: &[u8]) -> bool {
         self.head.starts_with(magic)
     }
@@ -132,6 +163,18 @@ static FORMATS: &[Format] = &[
         what: "ELF core file (vmcore, QEMU, VirtualBox)",
         recognize: elf::recognize,
         open: elf::open,
+    },
+    Format {
+        name: "kdump",
+        what: "kdump-compressed dump (makedumpfile, QEMU)",
+        recognize: kdump::recognize,
+        open: kdump::open,
+    },
+    Format {
+        name: "flattened",
+        what: "makedumpfile's flattened form (-F) of a dump",
+        recognize: flattened::recognize,
+        open: flattened::open,
     },
     Format {
         name: "raw",
@@ -176,6 +219,9 @@ static NOT_IMAGES: &[(usize, &[u8], &str, &str)] = &[
 /// As much of a file as recognition looks at.
 const HEAD: u64 = 4096;
 
+/// Containers (flattened, compressed) that may lie around an image.
+const MAX_LAYERS: usize = 4;
+
 /// The formats that [`open`] knows, in the order they are tried.
 pub fn formats() -> &'static [Format] {
     FORMATS
@@ -190,8 +236,23 @@ pub fn formats() -> &'static [Format] {
 /// [`ImageError`]: what is wrong with the file, and where.
 pub fn open(source: &Source, options: &OpenOptions) -> Opened {
     let store = Store::open(source, !options.no_map)?;
-    let head = store.head(HEAD)?;
-    let input = Input { store, head };
+    let path = source.path().map(Path::to_owned);
+    open_input(Input::new(store, Vec::new(), path)?, options)
+}
+
+/// Opens what was found inside a container.
+fn open_inner(input: Input, options: &OpenOptions) -> Opened {
+    if input.layers.len() > MAX_LAYERS {
+        return Err(ImageError::new(
+            ImageErrorKind::Limit,
+            input.store.name(),
+            format!("more than {MAX_LAYERS} containers around each other"),
+        ));
+    }
+    open_input(input, options)
+}
+
+fn open_input(input: Input, options: &OpenOptions) -> Opened {
     let format = match &options.format {
         Some(name) => by_name(name, input.store.name())?,
         None => sniff(&input)?,

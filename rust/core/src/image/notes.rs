@@ -53,3 +53,31 @@ fn parse_one(bytes: &[u8], big_endian: bool) -> Option<(Note, &[u8])> {
     let next = desc_end.checked_next_multiple_of(4)?.min(bytes.len());
     Some((note, bytes.get(next..)?))
 }
+
+/// The machine that `NT_PRSTATUS` notes of this size belong to, as `e_machine`.
+///
+/// Sizes of `struct elf_prstatus` (`include/linux/elfcore.h`, Linux 6.12) with each
+/// architecture's `elf_gregset_t`.
+pub(crate) fn machine(notes: &[Note], wide: bool, big_endian: bool) -> Option<u16> {
+    const SIZES: &[(usize, bool, Option<bool>, u16)] = &[
+        (336, true, Some(false), 62), // x86_64
+        (336, true, Some(true), 22),  // s390x
+        (392, true, None, 183),       // arm64
+        (376, true, None, 243),       // riscv64
+        (504, true, None, 21),        // ppc64
+        (144, false, None, 3),        // i386
+        (148, false, None, 40),       // arm
+    ];
+    const NT_PRSTATUS: u32 = 1;
+    let status = notes
+        .iter()
+        .find(|note| note.name == "CORE" && note.kind == NT_PRSTATUS)?;
+    SIZES
+        .iter()
+        .find(|&&(size, of_wide, of_big, _)| {
+            size == status.desc.len()
+                && of_wide == wide
+                && of_big.is_none_or(|big| big == big_endian)
+        })
+        .map(|&(.., machine)| machine)
+}

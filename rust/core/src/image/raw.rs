@@ -19,7 +19,7 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
         )
         .hint("give a lower --base"));
     }
-    let mut description = Description::new("raw");
+    let mut description = Description::new("raw", &input);
     description.detail("base", format!("{base:#x}"));
     description.detail("size", format!("{len:#x}"));
     description.detail("access", input.store.access());

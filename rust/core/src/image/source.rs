@@ -2,6 +2,7 @@
 //! piece by piece, or memory.
 
 use super::error::{ImageError, ImageErrorKind};
+use super::flattened::Rearranged;
 use super::mmap::{self, Mapping, RawBytes};
 use std::fmt;
 use std::fs::File;
@@ -86,6 +87,7 @@ enum Kind {
     Mapped(Mapping),
     Bytes(SharedBytes),
     Read(File),
+    Rearranged(Rearranged),
 }
 
 /// The bytes of one file, at random access.
@@ -159,6 +161,15 @@ impl Store {
         Ok(Self { name, len, kind })
     }
 
+    /// The contents that pieces of another store make up.
+    pub(crate) fn from_rearranged(name: String, len: u64, pieces: Rearranged) -> Self {
+        Self {
+            name,
+            len,
+            kind: Kind::Rearranged(pieces),
+        }
+    }
+
     /// Name in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -171,10 +182,11 @@ impl Store {
 
     /// How the bytes are reached, for `describe`.
     pub(crate) fn access(&self) -> &'static str {
-        match self.kind {
+        match &self.kind {
             Kind::Mapped(_) => "mapped",
             Kind::Bytes(_) => "bytes in memory",
             Kind::Read(_) => "read (cannot be mapped)",
+            Kind::Rearranged(pieces) => pieces.store().access(),
         }
     }
 
@@ -183,6 +195,7 @@ impl Store {
         match &self.kind {
             Kind::Mapped(mapping) => mapping.changed(),
             Kind::Bytes(_) => false,
+            Kind::Rearranged(pieces) => pieces.store().changed(),
             Kind::Read(file) => match file.metadata() {
                 Ok(metadata) => metadata.is_file() && metadata.len() < self.len,
                 Err(_) => false,
@@ -197,6 +210,7 @@ impl Store {
         let offset = usize::try_from(offset).ok()?;
         match &self.kind {
             Kind::Mapped(mapping) => mapping.bytes().get(offset, len),
+            Kind::Rearranged(pieces) => pieces.in_place(offset as u64, len),
             Kind::Bytes(bytes) => RawBytes::from_slice((**bytes).as_ref()).get(offset, len),
             Kind::Read(_) => None,
         }
@@ -207,6 +221,9 @@ impl Store {
         let end = offset.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.len) {
             return Err(StoreError::End);
+        }
+        if let Kind::Rearranged(pieces) = &self.kind {
+            return pieces.read_at(offset, buf);
         }
         if let Kind::Read(file) = &self.kind {
             return file.read_exact_at(buf, offset).map_err(|error| {

@@ -2,6 +2,7 @@
 //! depends on the format's description and not on the reader.
 
 mod elf;
+mod kdump;
 mod raw;
 mod shrink;
 mod support;

@@ -1,7 +1,6 @@
 //! Files that become shorter while they are open.
 
 use crate::support::{Folder, open_path, pattern, read};
-use fastwalk_core::addr::Pa;
 use fastwalk_core::image::{self, OpenOptions, ReadError, Source};
 use std::fs::File;
 
@@ -47,25 +46,6 @@ fn the_loss_of_a_part_of_a_page_is_seen_too() {
     // And it stays so, whatever the file does next.
     truncate(&path, 4096);
     assert!(image.changed());
-}
-
-#[test]
-fn many_images_one_after_the_other_and_at_once() {
-    let folder = Folder::new();
-    let path = folder.file("memory", &pattern(3, 4096));
-    // More than there are slots for mappings: the rest is read instead.
-    let images: Vec<_> = (0..1100).map(|_| open_path(&path).unwrap()).collect();
-    for image in &images {
-        assert_eq!(read(image.as_ref(), 0, 4096).unwrap(), pattern(3, 4096));
-    }
-    assert!(
-        images
-            .iter()
-            .any(|image| image.in_place(Pa(0), 8).is_none())
-    );
-    drop(images);
-    let image = open_path(&path).unwrap();
-    assert!(image.in_place(Pa(0), 8).is_some());
 }
 
 #[test]
