@@ -184,8 +184,9 @@ L_PTE_SPECIAL = 1 << 56
 L_PTE_NONE = 1 << 57
 L_PTE_RDONLY = 1 << 58
 
+# AF and the dirty bit follow use, so they are no attributes.
 _LONG_ATTRIBUTES = (
-    L_VALID | L_TABLE | ATTR_INDX | L_NS | L_USER | L_RDONLY | SH | AF | NG
+    L_VALID | L_TABLE | ATTR_INDX | L_NS | L_USER | L_RDONLY | SH | NG
     | CONTIGUOUS | PXN | XN | L_PTE_SPECIAL | L_PTE_NONE | L_PTE_RDONLY
 )  # fmt: skip
 
@@ -281,7 +282,6 @@ def _long_attributes() -> tuple[tuple[str, int, int], ...]:
         ("ro", L_RDONLY, L_RDONLY),
         ("outer-shareable", SH, 2 << 8),
         ("inner-shareable", SH, 3 << 8),
-        ("AF", AF, AF),
         ("nG", NG, NG),
         ("contiguous", CONTIGUOUS, CONTIGUOUS),
         ("PXN", PXN, PXN),

@@ -86,8 +86,8 @@ LEAF_PATH = (
 _KERNEL_BASE = 0xC000_0000_0000_0000
 """Quadrant 3 ([ISA] 7.7.5): effective address bits 0:1 are 11, process table entry 0."""
 _SPAN = 1 << 52
-KERNEL = Half("kernel", (Window(0, _SPAN, _KERNEL_BASE),))
-USER_HALF = Half("user", (Window(0, _SPAN, 0),))
+HIGH = Half("high", (Window(0, _SPAN, _KERNEL_BASE),))
+LOW = Half("low", (Window(0, _SPAN, 0),))
 """Quadrant 0."""
 
 
@@ -133,7 +133,7 @@ def _mode(page_bits: int) -> Spec:
         pa_bits=57,
         page_bits=page_bits,
         depths=tuple(depths),
-        halves=(KERNEL, USER_HALF),
+        halves=(HIGH, LOW),
         permissions=READ | WRITE | EXEC | USER | USER_EXEC,
         root_align=1 << 16,
     )
@@ -249,7 +249,7 @@ def dialect(layout: Layout, root: Root, view: View, version: str) -> Dialect:
     """kernel_page_tables of a radix kernel."""
     page_bits = MODES[layout.mode_of(root)](root.index_va_bits).page_bits
     # Kernel and users have roots of their own; a view shows one of the quadrants.
-    half = KERNEL if view.ranges[0][0] >= _KERNEL_BASE else USER_HALF
+    half = HIGH if view.ranges[0][0] >= _KERNEL_BASE else LOW
     fields = _fields(page_bits)
     mask = key_mask(fields)
     depths = (
