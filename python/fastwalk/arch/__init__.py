@@ -9,6 +9,8 @@ An architecture is one module of this package. It exposes
     a leaf, for people to read (:func:`attributes`)
 ``DIALECTS``
     the kernel versions that its dialects were written from, such as ``"6.12.117"``
+``UNPROVED``
+    optional: why no kernel's own text stands behind the dialects
 ``dialect(layout, root, view, version)``
     the :class:`~fastwalk.arch.dialect.Dialect` of one of ``DIALECTS`` for a view
 
@@ -110,6 +112,16 @@ def spec(mode: str, index_va_bits: int | None = None) -> Spec:
 def attributes(mode: str) -> tuple[Attribute, ...]:
     """The named attributes of a mode's leaves: (name, mask, value)."""
     return _find(mode).ATTRIBUTES[mode]()
+
+
+def versions(mode: str) -> tuple[str, ...]:
+    """The kernel versions that the dialects of a mode's architecture were written from."""
+    return _find(mode).DIALECTS
+
+
+def unproved(mode: str) -> str:
+    """Why no kernel's text stands behind the dialects of a mode; empty where one does."""
+    return getattr(_find(mode), "UNPROVED", "")
 
 
 def decode(mode: str, value: int) -> tuple[str, ...]:

@@ -60,7 +60,6 @@ DOMAIN = 0x1E0
 """Bits 8:5; of a supersection PA 39:36."""
 SECTION_AP0 = 0x400
 SECTION_AP1 = 0x800
-SECTION_TEX = 0x7000
 SECTION_AP2 = 0x8000
 SECTION_S = 0x1_0000
 SECTION_NG = 0x2_0000
@@ -73,7 +72,6 @@ SMALL_PAGE = 0x2
 SMALL_XN = 0x1
 PAGE_AP0 = 0x10
 PAGE_AP1 = 0x20
-SMALL_TEX = 0x1C0
 PAGE_AP2 = 0x200
 PAGE_S = 0x400
 PAGE_NG = 0x800
@@ -256,19 +254,18 @@ MODES = {"arm-short": fixed(_short), "arm-lpae": fixed(_lpae)}
 
 
 def _short_attributes() -> tuple[tuple[str, int, int], ...]:
-    """Pages and sections keep the same things at different bits; sections' names begin
-    with ``section-``."""
-    return (
-        ("XN", TYPE, SMALL_PAGE | SMALL_XN),
-        ("B", B, B),
-        ("C", C, C),
-        ("AP0", PAGE_AP0, PAGE_AP0),
-        ("AP1", PAGE_AP1, PAGE_AP1),
-        *((f"TEX{bit}", 0x40 << bit, 0x40 << bit) for bit in range(3)),
-        ("AP2", PAGE_AP2, PAGE_AP2),
-        ("S", PAGE_S, PAGE_S),
-        ("nG", PAGE_NG, PAGE_NG),
-    )
+    """Pages and sections keep different things at the same bits: a page's name stands first,
+    as in ``S/section-AP0``. The first level is known by its depth."""
+    names = (
+        ("XN/section-PXN", SMALL_XN), ("leaf", SMALL_PAGE), ("B", B), ("C", C),
+        ("AP0/section-XN", PAGE_AP0), ("AP1/domain0", PAGE_AP1), ("TEX0/domain1", 0x40),
+        ("TEX1/domain2", 0x80), ("TEX2/domain3", 0x100), ("AP2", PAGE_AP2),
+        ("S/section-AP0", PAGE_S), ("nG/section-AP1", PAGE_NG), ("section-TEX0", 0x1000),
+        ("section-TEX1", 0x2000), ("section-TEX2", 0x4000), ("section-AP2", SECTION_AP2),
+        ("section-S", SECTION_S), ("section-nG", SECTION_NG), ("supersection", SUPERSECTION),
+        ("section-NS", SECTION_NS),
+    )  # fmt: skip
+    return tuple((name, bit, bit) for name, bit in names)
 
 
 def _long_attributes() -> tuple[tuple[str, int, int], ...]:

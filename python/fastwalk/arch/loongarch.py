@@ -193,6 +193,8 @@ ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 DIALECTS = ("6.12.117", "6.1.192")
 """Versions whose table format this is."""
 
+UNPROVED = "Linux 6.12 has no ptdump for LoongArch; not checked against a running kernel"
+
 _FIELDS: tuple[TextField, ...] = (
     Choice(PLV, ((0, "   "), (PLV, "USR")), "PL?"),
     Flag(NO_READ, NO_READ, ".", "R"),

@@ -147,6 +147,8 @@ ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 DIALECTS = ("6.12.117", "6.1.192")
 """Versions whose table format this is."""
 
+UNPROVED = "Linux 6.12 has no ptdump for PA-RISC; not checked against a running kernel"
+
 _FIELDS: tuple[TextField, ...] = (
     Flag(USER_PAGE, USER_PAGE, "USR", "   "),
     Flag(R, R, "R", "."),

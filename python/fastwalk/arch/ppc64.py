@@ -51,8 +51,8 @@ LEAF = 1 << 62
 """L; _PAGE_PTE."""
 SW0 = 1 << 61
 """For software. Linux: _PAGE_INVALID, a leaf that is being split."""
-NLB = 0x0FFF_FFFF_FFFF_FF00
-"""Next level base, bits 4:55."""
+NLB = 0x01FF_FFFF_FFFF_FF00
+"""Next level base: bits 4:55, of which a real address has as many as in RPN."""
 NLS = 0x1F
 """Next level size: log2 of its number of entries."""
 RPN = 0x01FF_FFFF_FFFF_F000
@@ -71,8 +71,10 @@ EAA_EXEC = 0x001
 
 DEVMAP = 0x800
 SPECIAL = 0x400
-# R and C are no attributes, since the processor sets them; neither is their companion.
-SOFT_DIRTY = 0x200
+# R and C, which the processor sets, and soft-dirty are no attributes.
+ATTRIBUTE_BITS = (
+    VALID | LEAF | SW0 | DEVMAP | SPECIAL | ATT | PRIVILEGED | EAA_READ | EAA_WRITE | EAA_EXEC
+)
 
 # [ISA] "Radix Tree Translation Storage Protection". The virtual page class keys (AMR, IAMR),
 # with which the kernel keeps itself out of user pages, are no property of the tables.
@@ -121,7 +123,7 @@ def _mode(page_bits: int) -> Spec:
                 name=name,
                 index_bits=index_bits,
                 rules=rules,
-                attributes=ALL & ~(RPN | REFERENCED | CHANGED | SOFT_DIRTY),
+                attributes=ATTRIBUTE_BITS,
                 leaf_path=LEAF_PATH if depth else (),
                 byte_order="big",
             )

@@ -100,7 +100,7 @@ def _rules(last: bool, ppn: int, shift: int, below: int, everything: int) -> tup
         return (
             *head,
             Rule(V | R | W | X, V, "table", pa),
-            Rule(below, 0, "leaf", pa),
+            Rule(below, 0, "leaf", (Field(ppn & ~below, shift),)),
             Rule(0, 0, "other"),
         )
     pointer = Rule(V | R | W | X, V, "other")  # step 4: no table below the last depth
@@ -182,6 +182,8 @@ def _attributes(wide: bool) -> Callable[[], tuple[tuple[str, int, int], ...]]:
         ("RSW1", 1 << 9, 1 << 9),
     )
     high = (
+        # Reserved, or T-Head's memory types (63:59).
+        *((f"bit{bit}", 1 << bit, 1 << bit) for bit in range(54, 61)),
         ("NC", PBMT, 1 << 61),
         ("IO", PBMT, 2 << 61),
         ("NAPOT", N, N),

@@ -63,14 +63,16 @@ PAGE_PRESENT = 0x001
 PAGE_READ = 0x010
 PAGE_WRITE = 0x020
 PAGE_SPECIAL = 0x040
-LARGE_READ = 0x001
 LARGE_WRITE = 0x002
+"""_SEGMENT_ENTRY_WRITE; _READ is 0x001, where a pte has _PAGE_PRESENT."""
 # [PoO] of a large entry: bit 47 (AV) makes ACC and F (bits 48:52) mean something. Linux keeps
 # AV zero and its software bits young, dirty and soft-dirty at 0x1000 to 0x4000.
 LARGE_AV = 0x1_0000
 
-_CHANGING_PAGE = 0x00E | 0x080
-_CHANGING_LARGE = 0x7000
+PAGE_ATTRIBUTES = (
+    PAGE_PRESENT | PAGE_READ | PAGE_WRITE | PAGE_SPECIAL | NOEXEC | PROTECT | PAGE_INVALID
+)
+LARGE_ATTRIBUTES = PAGE_PRESENT | LARGE_WRITE | NOEXEC | PROTECT | LARGE | LARGE_AV
 
 # Read access is what DAT protection leaves; supervisor and problem state are told apart by
 # their address spaces, not by the tables.
@@ -102,7 +104,7 @@ def _region(name: str, table_type: int, large: bool) -> Depth:
             Rule(TT, own, "table", (Field(TABLE_ORIGIN),)),
             Rule(0, 0, "other"),  # a wrong TT: translation-specification exception
         ),
-        attributes=0x7FFF_FFFF & ~_CHANGING_LARGE,
+        attributes=LARGE_ATTRIBUTES,
         table_path=_TABLE_PATH,
         leaf_path=_LEAF_PATH if large else (),
         byte_order="big",
@@ -120,7 +122,7 @@ _SEGMENT = Depth(
         Rule(TT, 0, "table", (Field(PAGE_TABLE_ORIGIN),)),
         Rule(0, 0, "other"),
     ),
-    attributes=0xF_FFFF & ~_CHANGING_LARGE,
+    attributes=LARGE_ATTRIBUTES,
     table_path=_TABLE_PATH,
     leaf_path=_LEAF_PATH,
     byte_order="big",
@@ -135,7 +137,7 @@ _PAGE = Depth(
         Rule(PAGE_RESERVED, PAGE_RESERVED, "other"),
         Rule(0, 0, "leaf", (Field(TABLE_ORIGIN),)),
     ),
-    attributes=0xFFF & ~_CHANGING_PAGE,
+    attributes=PAGE_ATTRIBUTES,
     leaf_path=_LEAF_PATH,
     byte_order="big",
 )
@@ -173,15 +175,14 @@ MODES = {f"s390x-{designation}": _factory(designation) for designation in _TYPES
 
 
 def _attributes() -> tuple[tuple[str, int, int], ...]:
-    """P and IEP mean the same in entries of all kinds; 0x400 is FC of a large entry, and I
-    of a page-table entry (where no leaf has it)."""
-    return (
-        ("P", PROTECT, PROTECT),
-        ("IEP", NOEXEC, NOEXEC),
-        ("large", LARGE, LARGE),
-        ("AV", LARGE_AV, LARGE_AV),
-        ("special", LARGE | PAGE_SPECIAL, PAGE_SPECIAL),
-    )
+    """P and IEP are the same in entries of all kinds. Where a page-table entry and a large
+    entry keep different things, the former's name stands first."""
+    names = (
+        ("present/large-read", PAGE_PRESENT), ("large-write", LARGE_WRITE), ("read", PAGE_READ),
+        ("write", PAGE_WRITE), ("special", PAGE_SPECIAL), ("IEP", NOEXEC), ("P", PROTECT),
+        ("invalid/large", LARGE), ("large-AV", LARGE_AV),
+    )  # fmt: skip
+    return tuple((name, bit, bit) for name, bit in names)
 
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
