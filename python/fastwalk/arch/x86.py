@@ -140,14 +140,15 @@ def _long_mode(levels: int) -> Spec:
 
 def _pae() -> Spec:
     # SDM table 4-8: bits 2:1, 8:5 and 63:52 of a PDPTE are reserved; no permissions in it
-    # (4.6.1 combines those of PDE and PTE).
+    # (4.6.1 combines those of PDE and PTE). Bit 5 is not tested: QEMU marks PDPTEs accessed as
+    # if they were entries of other depths.
     pdpte = Depth(
         "PGD",
         2,
         (
             NONE,
             Rule(P, 0, "other"),
-            Rule(0x1E6 | 0xFFF << 52, 0, "table", (Field(PFN),)),
+            Rule(0x1C6 | 0xFFF << 52, 0, "table", (Field(PFN),)),
             Rule(0, 0, "other"),
         ),
         attributes=P | PWT | PCD | SOFT1 | SOFT2,
