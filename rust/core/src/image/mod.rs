@@ -3,6 +3,7 @@
 //! [`open`] tells the format from the content and gives a [`PhysicalMemory`]. Each
 //! format is a file of this folder and a row of `FORMATS`.
 
+mod avml;
 mod blocks;
 mod codec;
 mod describe;
@@ -13,10 +14,12 @@ mod flat;
 mod flattened;
 mod kdump;
 mod kdump_parts;
+mod lime;
 mod mmap;
 mod notes;
 mod raw;
 mod source;
+mod windows;
 
 pub use describe::{Description, Machine, Note, Register};
 pub use error::{ImageError, ImageErrorKind};
@@ -177,6 +180,24 @@ static FORMATS: &[Format] = &[
         open: flattened::open,
     },
     Format {
+        name: "lime",
+        what: "LiME capture (AVML version 1 too)",
+        recognize: lime::recognize,
+        open: lime::open,
+    },
+    Format {
+        name: "avml",
+        what: "AVML capture, version 2",
+        recognize: avml::recognize,
+        open: avml::open,
+    },
+    Format {
+        name: "windows",
+        what: "Windows crash dump, complete or bitmap, 64-bit",
+        recognize: windows::recognize,
+        open: windows::open,
+    },
+    Format {
         name: "raw",
         what: "memory as it was, from --base on",
         recognize: |_| true,
@@ -207,6 +228,12 @@ static NOT_IMAGES: &[(usize, &[u8], &str, &str)] = &[
         b"MDMP",
         "a Windows minidump of a process",
         "take a complete memory dump",
+    ),
+    (
+        0,
+        b"PAGEDUMP",
+        "a crash dump of 32-bit Windows",
+        "only those of 64-bit Windows are read",
     ),
     (
         0,

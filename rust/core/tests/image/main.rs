@@ -1,8 +1,11 @@
 //! Tests of the image formats: each writes its own files, byte by byte, so that it
 //! depends on the format's description and not on the reader.
 
+mod avml;
 mod elf;
 mod kdump;
+mod lime;
 mod raw;
 mod shrink;
 mod support;
+mod windows;
