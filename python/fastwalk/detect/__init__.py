@@ -87,7 +87,7 @@ def detect(image: PhysicalMemory) -> Detection:
 
 def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
     """The kernel's release, its architecture, and if told, where its image lies."""
-    info = _vmcoreinfo.from_notes(memory)
+    info = _vmcoreinfo.of_image(memory)
     if info is not None:
         # Without a look at the memory, where VMCOREINFO tells the place of everything.
         for family in families():

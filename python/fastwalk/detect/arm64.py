@@ -103,8 +103,7 @@ class Arm64(Family):
                 config_levels=_levels(page_shift, config),
                 va_bits=va_bits,
                 config_va_bits=config,
-                # sparsemem.h: MAX_PHYSMEM_BITS is CONFIG_ARM64_PA_BITS.
-                config_pa_bits=kernel.number("MAX_PHYSMEM_BITS"),
+                config_pa_bits=self._config_pa_bits(kernel, config),
                 lpa2=mode.endswith("-lpa2"),
             ),
             kasan=kasan,
@@ -118,6 +117,15 @@ class Arm64(Family):
         if array is not None:
             return (-array.markers[0].address & _TOP).bit_length() - 1
         return None
+
+    def _config_pa_bits(self, kernel: Kernel, config_va_bits: int) -> int:
+        # sparsemem.h: MAX_PHYSMEM_BITS is CONFIG_ARM64_PA_BITS.
+        told = kernel.number("MAX_PHYSMEM_BITS")
+        if told is not None:
+            return told
+        # arch/arm64/Kconfig: with 52 bits of VA, 4K and 16K pages imply 52 bits of PA,
+        # and 64K pages make them possible.
+        return 52 if config_va_bits == 52 else 48
 
     def _va_bits_actual(self, kernel: Kernel, array: MarkerArray | None) -> int | None:
         t1sz = kernel.number("TCR_EL1_T1SZ")

@@ -1,8 +1,7 @@
 """Physical memory as detection reads it: whole chunks, never a page at a time.
 
-An image only has to have ``read(pa, size)``, ``segments()`` and ``notes()``; the
-search for text and pointers is ``bytes.find`` over chunks of some megabytes, which
-runs at about the speed of memory.
+The search for text and pointers is ``bytes.find`` over chunks of some megabytes,
+which runs at about the speed of memory.
 """
 
 from __future__ import annotations
@@ -17,18 +16,32 @@ _PAGE = 4096
 
 
 class PhysicalMemory(Protocol):
-    """What detection asks of an image."""
+    """What detection asks of an image: this part of ``fastwalk._fastwalk.Image``."""
 
-    def read(self, pa: int, size: int, /) -> bytes:
-        """The bytes at a physical address; an exception where one is absent."""
-        ...
+    @property
+    def format(self) -> str: ...
 
-    def segments(self) -> Sequence[tuple[int, int]]:
-        """(PA, size) of what the image has, ascending."""
-        ...
-
+    @property
     def notes(self) -> Sequence[tuple[str, int, bytes]]:
         """(name, type, contents) of the file's notes."""
+        ...
+
+    @property
+    def vmcoreinfo(self) -> str | None:
+        """The text of VMCOREINFO, where the container has it."""
+        ...
+
+    @property
+    def registers(self) -> Sequence[tuple[int, str, int]]:
+        """(processor, name, value), where the container gives them by name."""
+        ...
+
+    def segments(self) -> Sequence[tuple[int, int, int | None]]:
+        """(PA, size, file offset or None) of what the image has."""
+        ...
+
+    def try_read(self, pa: int, size: int, /) -> bytes | None:
+        """The bytes at a physical address; None where one is absent."""
         ...
 
 
@@ -36,21 +49,20 @@ class Memory:
     """Reads and searches; what is absent is None, not an exception."""
 
     def __init__(self, image: PhysicalMemory) -> None:
-        self._image = image
-        self.notes = [(name, kind, bytes(data)) for name, kind, data in image.notes()]
-        self.runs = _joined(image.segments())
+        self.image = image
+        segments = image.segments()
+        self.runs = _joined([(pa, size) for pa, size, _ in segments])
+        # An ELF segment without a place in the file is zeros, of any size that its
+        # header claims: there is nothing to be searched for.
+        self._searched = _joined(
+            [(pa, size) for pa, size, at in segments if at is not None or image.format != "elf"]
+        )
 
     def read(self, pa: int, size: int) -> bytes | None:
         """`size` bytes, or None where any of them is not in the image."""
-        if not self.has(pa, size):
+        if pa < 0 or pa + size > 1 << 64:
             return None
-        try:
-            return bytes(self._image.read(pa, size))
-        except (LookupError, OSError, ValueError):
-            return None
-
-    def has(self, pa: int, size: int = 1) -> bool:
-        return any(start <= pa and pa + size <= end for start, end in self.runs)
+        return self.image.try_read(pa, size)
 
     def number(self, pa: int, size: int, order: ByteOrder) -> int | None:
         data = self.read(pa, size)
@@ -70,7 +82,7 @@ class Memory:
     ) -> Iterator[tuple[int, bytes]]:
         """(PA, bytes) of what lies in ``low .. high``, ascending; each chunk begins
         with the last `overlap` bytes of the one before, where they adjoin."""
-        for run_start, run_end in self.runs:
+        for run_start, run_end in self._searched:
             start, end = max(run_start, low), min(run_end, high)
             position = start
             while position < end:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..layout import Kasan, Layout, Paging, Root
-from . import family
+from . import family, registers
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
 
 # Designation type of an ASCE, bits 60-61: 3 region-first .. 0 segment table.
 _MODES = ("s390x-segment", "s390x-region3", "s390x-region2", "s390x-region1")
-_CONTROL_REGISTERS = 0x304  # uapi/linux/elf.h, NT_S390_CTRS
-_KERNEL_ASCE = 13  # control register 13, the home space
 
 
 class S390x(Family):
@@ -52,7 +50,7 @@ class S390x(Family):
     def root(self, kernel: Kernel, array: MarkerArray | None) -> tuple[int, str] | None:
         asce = self._kernel_asce(kernel)
         if asce is not None:
-            return asce & ~0xFFF, "control register 13 in the CPU's note"
+            return asce & ~0xFFF, "control register 13 (the kernel's ASCE) in a CPU's note"
         return super().root(kernel, array)
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
@@ -80,11 +78,10 @@ class S390x(Family):
         )
 
     def _kernel_asce(self, kernel: Kernel) -> int | None:
-        for name, kind, data in kernel.memory.notes:
-            if name == "LINUX" and kind == _CONTROL_REGISTERS and len(data) == 128:
-                asce = int.from_bytes(data[8 * _KERNEL_ASCE :][:8], "big")
-                if asce:
-                    return asce
+        for cpu in registers.of(kernel.memory):
+            asce = cpu.get("cr13")
+            if asce:
+                return asce
         return None
 
 

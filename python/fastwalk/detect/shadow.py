@@ -52,23 +52,23 @@ def _entries(memory: Memory, spec: Spec, number: int, pa: int) -> list[int]:
 
 
 def _chain(memory: Memory, spec: Spec, number: int, pa: int) -> dict[str, int]:
-    """Level names to PAs if every table from here down repeats one entry."""
+    """Level names to PAs if every table from here down leads to one place only, be it
+    with different software or accessed bits."""
     found: dict[str, int] = {}
-    for depth_number in range(number, len(spec.depths)):
-        entries = _entries(memory, spec, depth_number, pa)
-        # A root is never one; neither is a table of which parts were replaced.
-        if depth_number == 0 or not entries or entries.count(entries[0]) != len(entries):
-            return {}
+    for depth_number in range(max(number, 1), len(spec.depths)):
         depth = spec.depths[depth_number]
-        rule = rule_of(depth.rules, entries[0])
+        places = set()
+        for entry in set(_entries(memory, spec, depth_number, pa)):
+            rule = rule_of(depth.rules, entry)
+            places.add((rule.kind, place(rule.pa, entry, rule.offset)))
         below = len(spec.depths) - 1 - depth_number
-        if below >= len(_LEVELS):
-            return {}
+        if number == 0 or len(places) != 1 or below >= len(_LEVELS):
+            return {}  # a root is never one
         found[_LEVELS[below]] = pa
-        pa = place(rule.pa, entries[0], rule.offset)
-        if below == 0 and rule.kind == "leaf":
+        kind, pa = places.pop()
+        if below == 0 and kind == "leaf":
             found["page"] = pa
             return found
-        if rule.kind != "table":
+        if kind != "table":
             return {}
     return {}

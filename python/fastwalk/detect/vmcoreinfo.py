@@ -72,11 +72,12 @@ def parse(data: bytes, source: str) -> VmcoreInfo | None:
     return VmcoreInfo(values, source)
 
 
-def from_notes(memory: Memory) -> VmcoreInfo | None:
-    for name, _, data in memory.notes:
-        if name == "VMCOREINFO" and data.startswith(START):
-            return parse(data, "VMCOREINFO (note of the dump)")
-    return None
+def of_image(memory: Memory) -> VmcoreInfo | None:
+    """The one that the container has."""
+    text = memory.image.vmcoreinfo
+    return (
+        None if text is None else parse(text.encode("latin-1", "replace"), "VMCOREINFO of the dump")
+    )
 
 
 def at(memory: Memory, pa: int) -> VmcoreInfo | None:

@@ -1,0 +1,111 @@
+"""Detection on real dumps, cut down to the pages that it reads (see cut_dump.py).
+
+What it finds has to be what the recorded layout of the machine says, and the text that
+follows from it has to be the kernel's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cut_dump
+import naive
+import pytest
+from cut_dump import CutImage
+from golden_cases import Case
+
+from fastwalk import arch
+from fastwalk.detect import NotDetected, detect
+from fastwalk.layout import Layout
+from fastwalk.text import ptdump
+from test_golden_naive import rows_of
+
+CUTS = cut_dump.names()
+
+
+def printed(layout: Layout, image: CutImage) -> str:
+    view = layout.view()
+    chosen = arch.dialect(layout, read=image.try_read)
+    root = layout.root(view.root)
+    dump = naive.ptdump(chosen.dialect, image.memory, root.pa, view.ranges, view.markers)
+    return ptdump.text(chosen.dialect, view.markers, rows_of(dump))
+
+
+@pytest.fixture(params=CUTS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_layout_is_the_recorded_one(name: str) -> None:
+    found = detect(cut_dump.load(name)).layout
+    wanted = Case(name).layout
+    assert (found.arch, found.mode, found.kernel) == (wanted.arch, wanted.mode, wanted.kernel)
+    assert found.page_size == wanted.page_size
+    assert found.default_view == wanted.default_view
+    view = wanted.view()
+    assert found.view() == view
+    assert found.root(view.root) == wanted.root(view.root)
+    for key in ("levels", "va_bits", "config_va_bits", "config_pa_bits", "lpa2", "index_bits"):
+        assert getattr(found.paging, key) == getattr(wanted.paging, key), key
+    if wanted.kasan is not None:
+        assert found.kasan is not None
+        assert (found.kasan.start, found.kasan.end) == (wanted.kasan.start, wanted.kasan.end)
+
+
+def test_the_text_is_the_kernels(name: str) -> None:
+    image = cut_dump.load(name)
+    layout = detect(image).layout
+    assert printed(layout, image) == Case(name).text(layout.default_view)
+
+
+def test_the_text_is_the_kernels_without_notes(name: str) -> None:
+    image = cut_dump.load(name)
+    image.notes, image.vmcoreinfo, image.registers = [], None, []
+    layout = detect(image).layout
+    assert printed(layout, image) == Case(name).text(layout.default_view)
+
+
+def test_every_finding_says_from_where(name: str) -> None:
+    found = detect(cut_dump.load(name))
+    what = {evidence.what for evidence in found.evidence}
+    assert {"kernel", "architecture", "VMCOREINFO", "markers", "mode"} <= what
+    assert all(evidence.value and evidence.source for evidence in found.evidence)
+
+
+def test_the_early_shadow_is_found_by_its_form() -> None:
+    """The KASAN cuts have no symbol table; the recorded layout has the symbols' values."""
+    kasan = [name for name in CUTS if "kasan" in name]
+    assert kasan
+    for name in kasan:
+        found = detect(cut_dump.load(name)).layout.kasan
+        wanted = Case(name).layout.kasan
+        assert found is not None
+        assert wanted is not None
+        assert found.early_shadow == wanted.early_shadow
+
+
+def test_an_image_without_a_kernel() -> None:
+    image = cut_dump.load(CUTS[0])
+    image.vmcoreinfo, image.notes = None, []
+    image.memory.segments = [(0, bytes(1 << 20))]
+    image.memory.starts = [0]
+    with pytest.raises(NotDetected, match="--layout"):
+        detect(image)
+
+
+def test_a_kernel_of_an_unknown_machine_is_named() -> None:
+    image = cut_dump.load("x86_64-6.12-la57")
+    image.vmcoreinfo = None
+    image.memory.segments = [
+        (pa, data.replace(b"x86_64\0", b"sparc7\0")) for pa, data in image.memory.segments
+    ]
+    with pytest.raises(NotDetected, match="sparc7"):
+        detect(image)
+
+
+def test_detection_can_be_written_and_read_as_a_layout(name: str) -> None:
+    from fastwalk.layout import loads
+
+    found = detect(cut_dump.load(name)).layout
+    again = loads(found.to_json(), "detected")
+    assert replace(again) == found
