@@ -100,7 +100,7 @@ def cases() -> dict[str, list[str]]:
 
 def describe(mode: str) -> Row:
     """A mode's line, but for what differs inside a family."""
-    spec = arch.spec(mode)
+    spec = arch.spec_of(mode)
     versions = ", ".join(".".join(version.split(".")[:2]) for version in arch.versions(mode))
     return Row(
         family=re.sub(r"-\d\d(-lpa2)?$", r"\1", mode),
@@ -127,7 +127,7 @@ def text() -> str:
     lines = []
     for row, group in groupby(sorted(arch.modes(), key=_order), key=describe):
         modes = list(group)
-        bits = [arch.spec(mode).va_bits for mode in modes]
+        bits = [arch.spec_of(mode).va_bits for mode in modes]
         name = f"`{modes[0]}`" if len(modes) == 1 else f"`{modes[0]}` to `{modes[-1]}`"
         va = str(bits[0]) if len(modes) == 1 else f"{bits[0]}-{bits[-1]}"
         columns = (
@@ -145,7 +145,7 @@ def text() -> str:
 
 
 def _order(mode: str) -> tuple[str, int, str, int]:
-    spec = arch.spec(mode)
+    spec = arch.spec_of(mode)
     return spec.arch, spec.page_bits, describe(mode).family, spec.va_bits
 
 

@@ -25,7 +25,7 @@ CUTS = cut_dump.names()
 
 def printed(layout: Layout, image: CutImage) -> str:
     view = layout.view()
-    chosen = arch.dialect(layout, read=image.try_read)
+    chosen = arch.dialect_of(layout, read=image.try_read)
     root = layout.root(view.root)
     dump = naive.ptdump(chosen.dialect, image.memory, root.pa, view.ranges, view.markers)
     return ptdump.text(chosen.dialect, view.markers, rows_of(dump))

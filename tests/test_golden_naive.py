@@ -47,7 +47,7 @@ def rows_of(dump: naive.Dump) -> ptdump.Rows:
 def test_the_naive_walk_prints_what_the_kernel_printed(name: str, view: str) -> None:
     case = Case(name)
     layout, memory = case.layout, case.memory
-    chosen = arch.dialect(layout, view, read=memory.read)
+    chosen = arch.dialect_of(layout, view, read=memory.read)
     assert chosen.exact
     shown = layout.view(view)
     root = layout.root(shown.root)

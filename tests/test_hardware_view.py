@@ -61,8 +61,8 @@ def test_the_processor_maps_what_the_kernel_printed(name: str, view: str) -> Non
     layout, memory = case.layout, case.memory
     shown = layout.view(view)
     root = layout.root(shown.root)
-    spec = arch.spec(layout.mode_of(root), root.index_va_bits)
-    dialect = arch.dialect(layout, view, read=memory.read).dialect
+    spec = arch.spec_of(layout.mode_of(root), root.index_va_bits)
+    dialect = arch.dialect_of(layout, view, read=memory.read).dialect
     half = next(half.name for half in spec.halves if half.windows == dialect.half.windows)
 
     walked: list[Span] = []

@@ -119,7 +119,7 @@ def test_coalescing_loses_nothing(
 
 def test_every_kind_and_depth_gets_built() -> None:
     for mode in MODES:
-        spec = arch.spec(mode)
+        spec = arch.spec_of(mode)
         if spec.arch == "arm64" and spec.va_bits not in (39, 42, 48, 52):
             continue
         wanted = {
@@ -159,7 +159,7 @@ def test_x86_permissions_are_those_of_the_whole_path() -> None:
             (0x4000, table(_0=0x5000 | 0x67, _2=0x1234_0000 | 0x100)),
         ]
     )
-    spec = arch.spec("x86_64-4level")
+    spec = arch.spec_of("x86_64-4level")
     rows = naive.walk(spec, memory, 0x1000, coalesce="none")
     every = READ | WRITE | EXEC | USER | USER_EXEC
     got = [(row.start, row.size, row.pa, row.effective, row.depth, row.kind) for row in rows]
@@ -178,7 +178,7 @@ def test_x86_permissions_are_those_of_the_whole_path() -> None:
 
 @pytest.mark.parametrize("coalesce", COALESCE)
 def test_an_absent_table_is_a_row(coalesce: naive.Coalesce) -> None:
-    spec = arch.spec("x86_64-4level")
+    spec = arch.spec_of("x86_64-4level")
     memory = Segments([(0x1000, table(_1=0xA000 | 0x67, _2=0xA000 | 0x67))])
     rows = naive.walk(spec, memory, 0x1000, start=0x80_1234_5000, coalesce=coalesce)
     attributes = 0x67 & spec.depths[0].attributes

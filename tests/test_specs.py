@@ -33,7 +33,7 @@ def spans(page_bits: int, index_bits: list[int]) -> list[int]:
 
 @pytest.fixture(params=MODES)
 def spec(request: pytest.FixtureRequest) -> Spec:
-    return arch.spec(request.param)
+    return arch.spec_of(request.param)
 
 
 def test_index_bits_add_up_to_the_virtual_address(spec: Spec) -> None:
@@ -131,7 +131,7 @@ def _greatest(length: Length) -> int:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_attribute_names_are_distinct_and_can_be(mode: str) -> None:
-    spec = arch.spec(mode)
+    spec = arch.spec_of(mode)
     bits = _union([depth.attributes for depth in spec.depths])
     names = [name for name, _mask, _value in arch.attributes(mode)]
     assert len(names) == len(set(names))
@@ -143,7 +143,7 @@ def test_attribute_names_are_distinct_and_can_be(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_an_index_width_that_no_root_has_is_refused(mode: str) -> None:
     with pytest.raises(SpecError, match=mode):
-        arch.spec(mode, 65)
+        arch.spec_of(mode, 65)
 
 
 def dialects() -> Iterator[Dialect]:
@@ -154,7 +154,7 @@ def dialects() -> Iterator[Dialect]:
         for view, shown in layout.views.items():
             mode = layout.mode_of(layout.root(shown.root))
             for version in arch.versions(mode):
-                yield arch.dialect(layout, view, version, memory.read).dialect
+                yield arch.dialect_of(layout, view, version, memory.read).dialect
 
 
 def test_dialects_are_well_formed() -> None:

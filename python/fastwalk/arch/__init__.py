@@ -100,13 +100,18 @@ def modes() -> tuple[str, ...]:
 
 
 @cache
-def spec(mode: str, index_va_bits: int | None = None) -> Spec:
+def spec_of(mode: str, index_va_bits: int | None = None) -> Spec:
     """The description of a paging mode.
 
     ``index_va_bits``: the root's table is indexed with more bits than the mode has
     (see :class:`fastwalk.layout.Root`). SpecError if there is no such mode.
     """
     return _find(mode).MODES[mode](index_va_bits)
+
+
+def newest(mode: str) -> str:
+    """The newest kernel version that the mode's architecture has a dialect of."""
+    return max(_find(mode).DIALECTS, key=_numbers)
 
 
 def attributes(mode: str) -> tuple[Attribute, ...]:
@@ -129,7 +134,7 @@ def decode(mode: str, value: int) -> tuple[str, ...]:
     return tuple(name for name, mask, wanted in attributes(mode) if value & mask == wanted)
 
 
-def dialect(
+def dialect_of(
     layout: Layout,
     view: str | None = None,
     version: str | None = None,
@@ -159,7 +164,7 @@ def dialect(
 
 
 def _with_pte0(layout: Layout, pa: int, mode: str, read: Read | None) -> Layout:
-    last = spec(mode).depths[-1]
+    last = spec_of(mode).depths[-1]
     data = read(pa, last.entry_bytes) if read else None
     if data is None:
         raise LayoutError(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
-from ..arch import spec as spec_of
+from ..arch import spec_of
 from ..arch.spec import ByteOrder
 from ..errors import FastwalkError
 from ..layout import SHADOW_TABLES, Kasan, Layout, Root, View

@@ -17,5 +17,7 @@ pub mod notes;
 pub mod plan;
 pub mod scan;
 pub mod spec;
+pub mod tables;
+pub mod translate;
 pub mod tree;
 pub mod visit;

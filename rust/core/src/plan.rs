@@ -147,6 +147,13 @@ pub struct PlanRule {
     pub kind: Kind,
 }
 
+impl PlanRule {
+    /// Mask and value.
+    pub fn test(&self) -> (u64, u64) {
+        (self.mask, self.value)
+    }
+}
+
 /// A depth, compiled.
 #[derive(Clone, Debug)]
 pub struct PlanDepth {
@@ -272,11 +279,16 @@ pub struct Plan {
     contiguous: bool,
     /// Never.
     separate: bool,
+    /// Leaves at these physical addresses are told from all others, ascending.
+    marks: Vec<u64>,
     /// By path state: the permissions that are left. Dialects: the state itself.
     effective: Vec<u8>,
     /// What a dialect adds.
     pub notes: Option<Notes>,
 }
+
+/// In an edge's path: the leaf is one of the marked ones.
+pub const MARK: u8 = 0x80;
 
 /// The first or last atom of something, as far as joining it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,11 +340,26 @@ impl Plan {
             adjacent: true,
             contiguous: coalesce == Coalesce::Physical,
             separate: coalesce == Coalesce::None,
+            marks: Vec::new(),
             effective: (0..=u8::MAX)
                 .map(|denied| effective(spec.permissions, &spec.exclusions, denied))
                 .collect(),
             notes: None,
         })
+    }
+
+    /// The plan of a paging mode that joins leaves of equal attributes, but tells those
+    /// at the addresses `marks` from all others ([`MARK`] in their path).
+    ///
+    /// # Errors
+    /// [`SpecError`], with the path of the field that is wrong.
+    pub fn marking(spec: &Spec, marks: &[u64]) -> Result<Self, SpecError> {
+        // Compiled as for contiguous rows, so that the scan compares addresses.
+        let mut plan = Self::new(spec, Coalesce::Physical)?;
+        plan.contiguous = false;
+        plan.marks = marks.to_vec();
+        plan.marks.sort_unstable();
+        Ok(plan)
     }
 
     /// The plan of a kernel's dumper.
@@ -364,6 +391,7 @@ impl Plan {
             adjacent: false,
             contiguous: false,
             separate: false,
+            marks: Vec::new(),
             effective: (0..=u8::MAX).collect(),
             notes: Some(Notes {
                 markers: dialect.markers,
@@ -411,10 +439,10 @@ impl Plan {
         self.separate
     }
 
-    /// True where rows have to be physically contiguous.
+    /// True where it matters for rows which addresses leaves have.
     #[inline]
-    pub fn is_contiguous(&self) -> bool {
-        self.contiguous
+    pub fn compares_addresses(&self) -> bool {
+        self.contiguous || !self.marks.is_empty()
     }
 
     /// What an entry itself adds to its path: two atoms that are alike in this are alike
@@ -455,13 +483,21 @@ impl Plan {
         index: usize,
         entry: u64,
     ) -> Edge {
+        let pa = leaf_address(depth, atom, index, entry);
+        let mut path = self.atom_path(depth, atom, inherited, entry);
+        if !self.marks.is_empty()
+            && atom.label == Label::Leaf
+            && self.marks.binary_search(&pa).is_ok()
+        {
+            path |= MARK;
+        }
         Edge {
             at: (index as u64) << depth.shift,
             len: depth.span(),
             key: atom.key(entry),
-            pa: leaf_address(depth, atom, index, entry),
+            pa,
             value: atom.value(entry),
-            path: self.atom_path(depth, atom, inherited, entry),
+            path,
             level: atom.level,
             label: atom.label,
         }

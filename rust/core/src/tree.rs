@@ -332,6 +332,13 @@ impl<'a> Tree<'a> {
         .unwrap_or_else(|| Entries::new(RawBytes::from_slice(&[]), format))
     }
 
+    /// The entries of a table that exist, as indexes of the first and the last one;
+    /// first > last where none does.
+    pub fn limits(&self, table: Table) -> (usize, usize) {
+        let node = self.node(table);
+        (node.low.into(), node.high.into())
+    }
+
     /// The runs of a table; none where it is absent.
     #[inline]
     pub fn runs(&self, table: Table) -> Runs<'_> {
@@ -770,7 +777,7 @@ impl<'a> ChunkScan<'a> {
     /// True for leaves that the scan's address test does not hold for.
     fn unstepped(&self, entry: u64) -> bool {
         let depth = &self.plan.depths[self.depth];
-        if !self.plan.is_contiguous() {
+        if !self.plan.compares_addresses() {
             return false;
         }
         let rule = depth.rule(entry);
@@ -782,7 +789,7 @@ impl<'a> ChunkScan<'a> {
     /// and looks at entries one by one where a rule reads what was not compared.
     fn settle(&self, node: &Node<'_>, entries: &Entries<'_>, ends: &mut [u64], jumps: &[u64]) {
         let depth = &self.plan.depths[self.depth];
-        if depth.refine.is_empty() && !self.plan.is_contiguous() {
+        if depth.refine.is_empty() && !self.plan.compares_addresses() {
             return;
         }
         let mut start = usize::from(node.low);
@@ -804,7 +811,7 @@ impl<'a> ChunkScan<'a> {
                     rule = next;
                 }
             }
-            if self.plan.is_contiguous() {
+            if self.plan.compares_addresses() {
                 self.settle_jumps(entries, Run { start, last }, ends, jumps);
             }
             start = last + 1;

@@ -39,6 +39,7 @@ pub fn open_path(
             format,
             base: Pa(base),
             no_map,
+            ..OpenOptions::default()
         },
     )
 }
@@ -65,6 +66,7 @@ pub fn open_descriptor(
             format,
             base: Pa(base),
             no_map,
+            ..OpenOptions::default()
         },
     )
 }
@@ -84,6 +86,7 @@ pub fn open_bytes(
         format,
         base: Pa(base),
         no_map: false,
+        ..OpenOptions::default()
     };
     open(py, &Source::Bytes(bytes, name.to_owned()), &options)
 }

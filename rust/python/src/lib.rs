@@ -7,6 +7,8 @@ mod errors;
 mod image;
 mod run;
 mod spec;
+mod tables;
+mod translate;
 mod walk;
 
 use pyo3::prelude::*;
@@ -19,6 +21,10 @@ mod _fastwalk {
     use crate::image::{Image, formats, open_bytes, open_descriptor, open_path};
     #[pymodule_export]
     use crate::spec::{Dumper, Plan};
+    #[pymodule_export]
+    use crate::tables::{Tables, tables};
+    #[pymodule_export]
+    use crate::translate::{Translations, classify, path, translate};
     #[pymodule_export]
     use crate::walk::{Dump, Totals, Walked, count, count_lines, dump, isas, walk};
 

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(50);
 static POOLS: LazyLock<Mutex<HashMap<usize, Arc<ThreadPool>>>> = LazyLock::new(Mutex::default);
 
 /// The pool of that many threads; None: as many as the machine has processors.
-fn pool(threads: Option<usize>) -> PyResult<Arc<ThreadPool>> {
+pub fn pool(threads: Option<usize>) -> PyResult<Arc<ThreadPool>> {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.unwrap_or(available);
     if !(1..=1024).contains(&threads) {

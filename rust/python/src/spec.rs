@@ -305,12 +305,18 @@ fn dialect(object: &Bound<'_, PyAny>) -> Found<Dialect> {
 /// A paging mode, checked and compiled.
 #[pyclass(frozen, module = "fastwalk._fastwalk")]
 pub struct Plan {
+    spec: Spec,
     attributes: plan::Plan,
     physical: plan::Plan,
     none: plan::Plan,
 }
 
 impl Plan {
+    /// The plan that tells leaves at `marks` from others.
+    pub fn marking(&self, py: Python<'_>, marks: &[u64]) -> PyResult<plan::Plan> {
+        plan::Plan::marking(&self.spec, marks).map_err(|error| spec_error(py, &error))
+    }
+
     pub fn under(&self, coalesce: Coalesce) -> &plan::Plan {
         match coalesce {
             Coalesce::Attributes => &self.attributes,
@@ -330,6 +336,7 @@ impl Plan {
                 attributes: plan::Plan::new(&spec, Coalesce::Attributes)?,
                 physical: plan::Plan::new(&spec, Coalesce::Physical)?,
                 none: plan::Plan::new(&spec, Coalesce::None)?,
+                spec,
             })
         };
         make().map_err(|error| spec_error(py, &error))

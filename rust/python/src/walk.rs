@@ -18,9 +18,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// (root number, first offset, last offset, what to add for a virtual address)
-type SpanTuple = (usize, u64, u64, u64);
+pub type SpanTuple = (usize, u64, u64, u64);
 
-fn spans(given: &[SpanTuple], plan: &plan::Plan, roots: usize) -> PyResult<Vec<Span>> {
+pub fn spans(given: &[SpanTuple], plan: &plan::Plan, roots: usize) -> PyResult<Vec<Span>> {
     given
         .iter()
         .map(|&(root, first, last, base)| {
@@ -120,7 +120,7 @@ pub struct Walked {
 
 /// Builds a tree and folds it, then does `work`.
 #[allow(clippy::too_many_arguments)]
-fn folded<T: Send>(
+pub fn folded<T: Send>(
     py: Python<'_>,
     image: &Image,
     plan: &plan::Plan,
@@ -148,8 +148,8 @@ fn folded<T: Send>(
 /// See `_fastwalk.pyi`.
 #[pyfunction]
 #[pyo3(signature = (
-    image, plan, roots, spans, *, coalesce, budget, truncate=false, threads=None, isa=None,
-    progress=None
+    image, plan, roots, spans, *, coalesce, budget, truncate=false, marks=None, threads=None,
+    isa=None, progress=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub fn walk(
@@ -161,11 +161,22 @@ pub fn walk(
     coalesce: &str,
     budget: u64,
     truncate: bool,
+    marks: Option<Vec<u64>>,
     threads: Option<usize>,
     isa: Option<&str>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Walked> {
-    let plan = plan.under(coalesce_by_name(coalesce)?);
+    let coalesce = coalesce_by_name(coalesce)?;
+    let marking = match marks {
+        Some(marks) if coalesce == Coalesce::Attributes => Some(plan.marking(py, &marks)?),
+        Some(_) => {
+            return Err(PyValueError::new_err(
+                "marks go with coalesce=\"attributes\"",
+            ));
+        }
+        None => None,
+    };
+    let plan = marking.as_ref().unwrap_or_else(|| plan.under(coalesce));
     let spans = self::spans(&spans, plan, roots.len())?;
     let (emitted, totals) = folded(
         py,

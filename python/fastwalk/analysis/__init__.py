@@ -1,0 +1,1 @@
+"""What people ask of a walk's columns. Nothing here reads an image."""

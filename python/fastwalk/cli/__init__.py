@@ -1,0 +1,99 @@
+"""The command: ``fastwalk info | ptdump | walk | ...``, a file a command.
+
+Exit status 0 fine, 1 findings, 2 usage or unreadable input; errors are one line on
+standard error. A command is a module with ``arguments(parser)`` and ``run(options)``,
+which gives the exit status, and a row of :data:`COMMANDS`; only the one that was asked
+for is imported, because a command line has to answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+COMMANDS = {
+    "info": "what an image is, and what was found in it",
+    "ptdump": "the kernel's own text of its page tables, byte for byte",
+    "walk": "what is mapped where, with effective permissions",
+    "translate": "where addresses lead, table by table",
+    "audit": "what should not be mapped like that",
+}
+
+DESCRIPTION = (
+    "What is mapped where, with which permissions, according to the page tables in a memory "
+    "image: crash dump, VM snapshot, RAM capture, or the tables alone."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors are one line, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fastwalk: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command; returns its exit status."""
+    from ..errors import FastwalkError
+
+    try:
+        if not arguments or arguments[0] not in COMMANDS:
+            return _overview(arguments)
+        return _command(arguments[0], arguments[1:])
+    except FastwalkError as error:
+        sys.stdout.flush()
+        print(f"fastwalk: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastwalk: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    parser = Parser(
+        prog=f"fastwalk {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.arguments(parser)
+    status = module.run(parser.parse_args(arguments))
+    sys.stdout.flush()
+    return int(status)
+
+
+def _overview(arguments: list[str]) -> int:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    parser = Parser(
+        prog="fastwalk",
+        usage="fastwalk COMMAND ... (fastwalk COMMAND --help explains each)",
+        description=f"{DESCRIPTION}\n\ncommands:\n{listed}\n\nexample: fastwalk ptdump vmcore",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.version:
+        from .._fastwalk import __version__
+
+        print(f"fastwalk {__version__}")
+        return 0
+    if options.command is not None:
+        parser.error(f"there is no command {options.command!r}; there are {', '.join(COMMANDS)}")
+    parser.print_help(sys.stderr)
+    return 2

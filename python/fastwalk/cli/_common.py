@@ -1,0 +1,110 @@
+"""What the commands share: arguments, and how an image and a space come of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import fastwalk
+from fastwalk.errors import FastwalkError
+
+if TYPE_CHECKING:
+    from fastwalk import AddressSpace, Image
+
+
+class UsageError(FastwalkError):
+    """Arguments that do not go together."""
+
+
+def number(text: str) -> int:
+    """A number as people write it: 0x1a16000, 4096, -4096."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number; write 0x1a16000 or 4096"
+        ) from None
+
+
+def address(text: str) -> int:
+    """A 64-bit address."""
+    value = number(text)
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is no 64-bit address")
+    return value
+
+
+def count(text: str) -> int:
+    """A number that is at least 0."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
+
+
+def image_arguments(parser: argparse.ArgumentParser) -> None:
+    """IMAGE, and how to open it."""
+    parser.add_argument("image", metavar="IMAGE", help="the image, of any format")
+    group = parser.add_argument_group("the image")
+    group.add_argument(
+        "--image-format", metavar="NAME", help="its format, where its content misleads"
+    )
+    group.add_argument(
+        "--base",
+        type=address,
+        default=0,
+        metavar="PA",
+        help="physical address of a raw image's first byte (default 0)",
+    )
+    group.add_argument(
+        "--layout", metavar="FILE", help="roots, views and markers; overrides the image"
+    )
+
+
+def space_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which address space."""
+    group = parser.add_argument_group("the address space")
+    group.add_argument("--view", metavar="NAME", help="a view of the layout (default: its own)")
+    group.add_argument("--root", metavar="NAME|PA", help="a root: its name, or its address")
+    group.add_argument("--mode", metavar="NAME", help="a paging mode, such as x86_64-4level")
+    group.add_argument(
+        "--half", metavar="NAME", help="the half of the addresses that a root shows (upper, lower)"
+    )
+
+
+def work_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to work."""
+    group = parser.add_argument_group("the work")
+    group.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
+    group.add_argument("--isa", metavar="NAME", help="scalar, avx2, avx512 or neon")
+    group.add_argument("--budget", type=count, metavar="ROWS", help="most rows to allocate")
+
+
+def open_image(options: argparse.Namespace) -> Image:
+    """Opens the image; what is wrong with it goes to standard error."""
+    opened = fastwalk.open(
+        options.image, format=options.image_format, base=options.base, layout=options.layout
+    )
+    for warning in opened.warnings:
+        warn(warning)
+    return opened
+
+
+def choose_space(options: argparse.Namespace) -> AddressSpace:
+    """The address space that options name; the default view's where they name none."""
+    image = open_image(options)
+    root: str | int | None = options.root
+    if isinstance(root, str) and root[:1].isdigit():
+        try:
+            root = address(root)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"--root: {error}") from None
+    if options.view is not None and root is not None:
+        raise UsageError("--view has a root already; give --view or --root")
+    return image.space(options.mode, root, half=options.half, view=options.view)
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    print(f"fastwalk: warning: {text}", file=sys.stderr)

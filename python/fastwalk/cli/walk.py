@@ -1,0 +1,86 @@
+"""List what is mapped where, with effective permissions.
+
+example: fastwalk walk vmcore --coalesce physical --format csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from . import _common as common
+
+if TYPE_CHECKING:
+    from fastwalk.mappings import Mappings
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.image_arguments(parser)
+    common.space_arguments(parser)
+    common.work_arguments(parser)
+    parser.add_argument(
+        "--coalesce",
+        choices=["attributes", "physical", "none", "ptdump"],
+        default="attributes",
+        help="what is one row (default: attributes)",
+    )
+    parser.add_argument("--start", type=common.address, metavar="VA", help="first address")
+    parser.add_argument("--end", type=common.number, metavar="VA", help="address after the last")
+    parser.add_argument(
+        "--format", choices=["text", "csv", "json"], default="text", help="how to write rows"
+    )
+    parser.add_argument(
+        "--kasan",
+        choices=["keep", "collapse"],
+        default="keep",
+        help="collapse: the KASAN shadow as few rows",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Walks and writes."""
+    space = common.choose_space(options)
+    try:
+        maps = space.walk(
+            options.start,
+            options.end,
+            options.coalesce,
+            options.kasan,
+            threads=options.threads,
+            isa=options.isa,
+            budget=options.budget,
+        )
+    except ValueError as error:
+        raise common.UsageError(str(error)) from None
+    for warning in maps.warnings:
+        common.warn(warning)
+    write(maps, options.format)
+    return 0
+
+
+def write(maps: Mappings, format: str) -> None:
+    """Rows on standard output."""
+    out = sys.stdout
+    if format == "text":
+        for index in range(len(maps)):
+            out.write(maps.row_text(index).lstrip() + "\n")
+        return
+    if format == "csv":
+        out.write("start,size,pa,attributes,effective,depth,kind\n")
+        for row in maps:
+            out.write(
+                f"{row.start:#x},{row.size},{row.pa:#x},{row.attributes:#x},{row.effective},"
+                f"{row.depth},{row.kind}\n"
+            )
+        return
+    import json
+
+    out.write("[")
+    separator = "\n"
+    for row in maps:
+        out.write(separator + json.dumps(row._asdict()))
+        separator = ",\n"
+    out.write("\n]\n")
+

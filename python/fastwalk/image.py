@@ -1,0 +1,238 @@
+"""Images: what a user opens."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import _fastwalk
+from .errors import ImageError, LayoutError
+from .layout import Layout, load
+
+if TYPE_CHECKING:
+    from .detect import Detection
+    from .space import AddressSpace
+
+
+class Segment(NamedTuple):
+    """A run of physical addresses that an image says something about."""
+
+    pa: int
+    size: int
+    file_offset: int | None
+    """None where it reads as zeros, or is stored in another form."""
+
+
+class Note(NamedTuple):
+    """A note of an ELF core, or what comes nearest to it in another container."""
+
+    name: str
+    type: int
+    data: bytes
+
+
+class Register(NamedTuple):
+    """A processor's register, as the container gives it."""
+
+    cpu: int
+    name: str
+    value: int
+
+
+class Machine(NamedTuple):
+    """What the container says of the machine."""
+
+    e_machine: int
+    """The ELF machine number."""
+    class_bits: int
+    big_endian: bool
+
+
+def open(
+    source: str | os.PathLike[str] | int | bytes | bytearray | memoryview,
+    *,
+    format: str | None = None,
+    base: int = 0,
+    mapped: bool = True,
+    layout: Layout | str | os.PathLike[str] | None = None,
+) -> Image:
+    """Opens a physical-memory image, its format told from its content.
+
+    ``source``: a path, an open file descriptor (which stays yours), or the bytes
+    themselves (a ``bytes`` object is not copied). ``format`` overrides the content;
+    ``base`` is the physical address of a raw image's first byte; ``mapped=False`` reads
+    the file piece by piece, for files that cannot be mapped. ``layout``: what the image
+    cannot say itself, as a :class:`~fastwalk.layout.Layout` or the path of a layout
+    file.
+
+    No data is read. ImageError: one line that names the file and what to try;
+    LayoutError.
+    """
+    if isinstance(layout, (str, os.PathLike)):
+        layout = load(os.fspath(layout))
+    if isinstance(source, int):
+        inner = _fastwalk.open_descriptor(source, format, base, not mapped)
+        return Image(inner, f"file descriptor {source}", layout)
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return Image(_fastwalk.open_path(path, format, base, not mapped), path, layout)
+    data = source if isinstance(source, bytes) else bytes(source)
+    return Image(_fastwalk.open_bytes(data, "<bytes>", format, base), "<bytes>", layout)
+
+
+class Image:
+    """A physical-memory image. Made by :func:`open`."""
+
+    def __init__(self, inner: _fastwalk.Image, name: str, layout: Layout | None = None) -> None:
+        self._inner = inner
+        self.name = name
+        self._layout = layout
+
+    def __repr__(self) -> str:
+        size = sum(segment.size for segment in self.segments)
+        return (
+            f"<fastwalk.Image {self.name!r}: {self.format}, {size:#x} bytes in "
+            f"{len(self.segments)} segments>"
+        )
+
+    @property
+    def inner(self) -> _fastwalk.Image:
+        """The compiled image, for fastwalk's own modules."""
+        return self._inner
+
+    @property
+    def format(self) -> str:
+        """Name of the format, such as ``elf``."""
+        return self._inner.format
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """What it covers, in order of address, without overlaps."""
+        return tuple(Segment(*segment) for segment in self._inner.segments())
+
+    @cached_property
+    def details(self) -> tuple[tuple[str, str], ...]:
+        """What else the container says, for people: (key, value)."""
+        return tuple(self._inner.details)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with it although it can be read, a line each."""
+        return tuple(self._inner.warnings)
+
+    @cached_property
+    def notes(self) -> tuple[Note, ...]:
+        """The container's notes, in the order of the file."""
+        return tuple(Note(*note) for note in self._inner.notes)
+
+    @cached_property
+    def registers(self) -> tuple[Register, ...]:
+        """Processors' registers, where the container gives them by name."""
+        return tuple(Register(*register) for register in self._inner.registers)
+
+    @cached_property
+    def machine(self) -> Machine | None:
+        """The machine, where the container names it."""
+        machine = self._inner.machine
+        return Machine(*machine) if machine else None
+
+    @property
+    def vmcoreinfo(self) -> str | None:
+        """The text of VMCOREINFO, where the container has it."""
+        return self._inner.vmcoreinfo
+
+    def read(self, pa: int, size: int) -> bytes:
+        """The bytes at a physical address. ImageError where any of them is not there."""
+        return self._inner.read(pa, size)
+
+    def try_read(self, pa: int, size: int) -> bytes | None:
+        """The same, or None where the image has not all of them."""
+        return self._inner.try_read(pa, size)
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether a layout was given."""
+        return self._layout is not None
+
+    @cached_property
+    def detection(self) -> Detection | None:
+        """What was found in the image itself, and from where; None where a layout was
+        given. LayoutError where there is no kernel to be found."""
+        if self._layout is not None:
+            return None
+        from .detect import NotDetected, detect
+
+        try:
+            return detect(self._inner)
+        except NotDetected as error:
+            raise LayoutError(f"{self.name}: {error}") from None
+
+    @property
+    def evidence(self) -> list[tuple[str, str, str]]:
+        """What was found in the image: (what, value, where). Empty until it was looked
+        for (:attr:`layout`), or where a layout was given."""
+        found = self.__dict__.get("detection")
+        return [(e.what, e.value, e.source) for e in found.evidence] if found else []
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed because it was not found, a line each; like
+        :attr:`evidence`."""
+        found = self.__dict__.get("detection")
+        return found.warnings if found else ()
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that was given, or what was found in the image itself.
+
+        LayoutError where neither is there.
+        """
+        found = self.detection
+        if found is None:
+            assert self._layout is not None
+            return self._layout
+        return found.layout
+
+    def space(
+        self,
+        mode: str | None = None,
+        root: int | str | None = None,
+        *,
+        half: str | None = None,
+        index_va_bits: int | None = None,
+        view: str | None = None,
+    ) -> AddressSpace:
+        """An address space: a paging mode and a root in this image.
+
+        ``mode``: a name of :func:`fastwalk.modes`. ``root``: the top table's physical
+        address, or the name of a root of the layout. ``half``: which half of the
+        addresses the root shows, where each has a root of its own (arm64: ``upper``,
+        the default, or ``lower``). ``view``: take root, mode and half from a view of
+        the layout. What is not given is taken from the layout.
+        """
+        from .space import make_space
+
+        return make_space(self, mode, root, half, index_va_bits, view)
+
+    def kernel(self) -> AddressSpace:
+        """The kernel's address space: the layout's default view."""
+        return self.space(view=self.layout.default_view)
+
+    def check(self, root: int, size: int) -> None:
+        """Fails with one line where a root table is not in the image. ImageError."""
+        try:
+            self._inner.read(root, size)
+        except ImageError as error:
+            covered = self.segments
+            where = (
+                f"it has {covered[0].pa:#x} to {covered[-1].pa + covered[-1].size:#x}"
+                if covered
+                else "it has no memory at all"
+            )
+            raise ImageError(
+                f"{self.name}: the root table at {root:#x} (depth 0, {size} bytes) cannot be "
+                f"read: {error}; {where}; is it the right image, and the right root?"
+            ) from None
+
+
