@@ -35,6 +35,18 @@ pub struct Dump {
     pub absent_tables: u64,
 }
 
+impl Dump {
+    fn reserve(&mut self, lines: usize) {
+        self.start.reserve_exact(lines);
+        self.end.reserve_exact(lines);
+        self.level.reserve_exact(lines);
+        self.key.reserve_exact(lines);
+        self.path.reserve_exact(lines);
+        self.value.reserve_exact(lines);
+        self.absent.reserve_exact(lines);
+    }
+}
+
 /// Runs a dialect over `spans`, in their order.
 ///
 /// # Errors
@@ -53,7 +65,10 @@ pub fn dump(
             budget,
         });
     }
-    run(fold, spans, markers, true, control)
+    let mut dump = Dump::default();
+    // What does not fit a usize was over the budget.
+    dump.reserve(usize::try_from(counted).unwrap_or(0));
+    run(fold, spans, markers, Some(dump), control)
 }
 
 /// How many lines [`dump`] would give.
@@ -66,14 +81,14 @@ pub fn count(
     markers: &[u64],
     control: &Control,
 ) -> Result<u64, WalkError> {
-    Ok(run(fold, spans, markers, false, control)?.lines)
+    Ok(run(fold, spans, markers, None, control)?.lines)
 }
 
 fn run(
     fold: &Fold<'_, '_>,
     spans: &[Span],
     markers: &[u64],
-    keep: bool,
+    out: Option<Dump>,
     control: &Control,
 ) -> Result<Dump, WalkError> {
     let plan = fold.tree().plan();
@@ -86,8 +101,8 @@ fn run(
         markers,
         marker: 0,
         open: None,
-        keep,
-        out: Dump::default(),
+        keep: out.is_some(),
+        out: out.unwrap_or_default(),
         control,
     };
     let mut stale = notes.zero_path.unwrap_or(0);

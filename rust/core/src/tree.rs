@@ -461,7 +461,10 @@ impl Children<'_, '_> {
                 child: None,
             };
         }
-        let node = self.tree.levels[self.depth].children[self.slot];
+        // More entries lead to tables than when they were counted, if the image changed
+        // meanwhile; the walk notices at its end.
+        let children = &self.tree.levels[self.depth].children;
+        let node = children.get(self.slot).copied().unwrap_or(ABSENT);
         self.slot += 1;
         let child = if node == ABSENT {
             Child::Absent(pa)
