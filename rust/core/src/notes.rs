@@ -194,6 +194,12 @@ impl Dumper<'_> {
         if let Some(open) = self.open.take() {
             self.line(&open, va);
             self.pass(va, self.notes.markers.flush);
+        } else {
+            // All entries were passed over silently: this is the first note.
+            if !self.markers.is_empty() {
+                self.heading();
+            }
+            self.pass(va, self.notes.markers.first);
         }
         self.pass(va, self.notes.markers.note);
     }
