@@ -13,17 +13,21 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
+from typing import Any
 
 from golden_cases import Segments
 from hypothesis import strategies as st
 
+from fastwalk import arch
 from fastwalk.arch.spec import Depth, Field, Rule, Spec
+from fastwalk.layout import Kasan, Layout, Marker, Paging, Root, View
 
 COST = 1 << 15
 """At most about so many entries are met by a naive walk of an image."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Image:
     """Page tables of a mode in sparse physical memory."""
 
@@ -31,6 +35,24 @@ class Image:
     root: int
     tables: list[tuple[int, int, bytes]] = field(default_factory=list)
     """(depth, PA, bytes) of each table that the image has, the root last."""
+
+    def __repr__(self) -> str:
+        """What is not empty, run by run: `depth PA: index[+count] entry`."""
+        lines = [f"Image({self.spec.name}, root {self.root:#x}"]
+        for depth, pa, content in self.tables:
+            data = self.spec.depths[depth]
+            entries = unpack(data, content)
+            shown = []
+            for entry, run in groupby(range(len(entries)), entries.__getitem__):
+                indices = list(run)
+                if entry != empty(data):
+                    shown.append(f"{indices[0]}+{len(indices)} {entry:#x}")
+            short = "" if len(content) == table_bytes(data) else f" ({len(content)} bytes)"
+            lines.append(f"  {data.name} {pa:#x}{short}: {', '.join(shown[:40])}")
+        return "\n".join(lines) + ")"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
 
     @property
     def segments(self) -> list[tuple[int, bytes]]:
@@ -87,6 +109,15 @@ def table_bytes(depth: Depth) -> int:
 
 def pack(depth: Depth, entries: list[int]) -> bytes:
     return b"".join(entry.to_bytes(depth.entry_bytes, depth.byte_order) for entry in entries)
+
+
+def unpack(depth: Depth, content: bytes) -> list[int]:
+    """The entries of a table, as far as the bytes go."""
+    step = depth.entry_bytes
+    whole = len(content) // step * step
+    return [
+        int.from_bytes(content[at : at + step], depth.byte_order) for at in range(0, whole, step)
+    ]
 
 
 def empty(depth: Depth) -> int:
@@ -166,6 +197,75 @@ def build(
         if content:
             image.tables.append((table.depth, pa, content))
     return image
+
+
+SHADOW = ("pte", "pmd", "pud", "p4d")
+
+
+@st.composite
+def machines(draw: st.DrawFn, mode: str) -> tuple[Layout, Image]:
+    """An image, and the layout of a kernel on it: ranges, markers in any order and number,
+    KASAN tables among those of the image; the view is called "view"."""
+    spec = arch.spec_of(mode)
+    image = draw(images(spec))
+    half = draw(st.sampled_from(spec.halves))
+    chance = random.Random(draw(st.integers(0, (1 << 32) - 1)))
+    # Addresses at which something may begin: of tables, and anywhere.
+    shifts = [spec.page_bits]
+    for depth in reversed(spec.depths[1:]):
+        shifts.append(shifts[-1] + depth.index_bits)
+
+    def address(low: int, high: int) -> int:
+        at = chance.randint(low, high)
+        shift = chance.choice([*shifts, 0])
+        return max(low, at >> shift << shift)
+
+    ranges: list[tuple[int, int]] = []
+    page = 1 << spec.page_bits
+    for window in half.windows:
+        low, high = window.base, window.base + window.size - 1
+        cuts = [low, high + 1]
+        if chance.random() < 0.3:
+            cuts += [address(low, high) // page * page for _ in range(2)]
+        first, last = sorted(cuts)[-2:] if chance.random() < 0.5 else sorted(cuts)[:2]
+        if first < last:
+            ranges.append((first, last - 1))
+    if not ranges:
+        ranges = [(half.windows[0].base, half.windows[0].base + half.windows[0].size - 1)]
+    spots = [ranges[0][0]]
+    for _ in range(chance.randint(0, 6)):
+        low, high = chance.choice(ranges)
+        # Markers crowd together in kernels, and ptdump lags behind them.
+        near = chance.choice(spots) + chance.choice([0, page, 2 * page, 16 * page])
+        spots.append(near if chance.random() < 0.5 else address(low, high))
+    if chance.random() < 0.7:
+        spots = [spots[0], *sorted(spots[1:])]
+    markers = tuple(
+        Marker(spot % (1 << 64), f"area {index}", chance.choice([0, 0, 3]))
+        for index, spot in enumerate(spots)
+    )
+    kasan = None
+    if draw(st.booleans()):
+        # The table of a level is that many depths above the last one.
+        last_depth = len(spec.depths) - 1
+        shadow = {
+            name: chance.choice(tables)
+            for up, name in enumerate(SHADOW)
+            if (tables := [pa for depth, pa, _ in image.tables if depth == last_depth - up])
+        }
+        kasan = Kasan(early_shadow=shadow, pte0=chance.getrandbits(63))
+    layout = Layout(
+        arch=spec.arch,
+        mode=mode,
+        kernel=draw(st.sampled_from(["6.12.117", "6.1.192"])),
+        page_size=page,
+        roots={"root": Root(image.root, "kernel")},
+        views={"view": View("root", tuple(ranges), markers)},
+        default_view="view",
+        paging=Paging(svnapot=chance.random() < 0.5),
+        kasan=kasan,
+    )
+    return layout, image
 
 
 @dataclass
@@ -268,12 +368,9 @@ class _Builder:
         @cache
         def cost(depth: int, pa: int) -> int:
             data = depths[depth]
-            content = memory.read(pa, table_bytes(data)) or b""
-            step = data.entry_bytes
-            counts = Counter(content[at : at + step] for at in range(0, len(content), step))
             total = 1 << data.index_bits
-            for raw, count in counts.items():
-                entry = int.from_bytes(raw, data.byte_order)
+            counts = Counter(unpack(data, memory.read(pa, table_bytes(data)) or b""))
+            for entry, count in counts.items():
                 rule = first_rule(data, entry)
                 if rule.kind == "table":
                     target = (decode(rule.pa, entry) + rule.offset) % (1 << 64)

@@ -13,12 +13,14 @@ PN_XNUM = 0xFFFF
 MACHINES = {
     "i386": 3,
     "parisc": 15,
+    "parisc64": 15,
     "ppc64": 21,
     "s390x": 22,
     "arm": 40,
     "x86_64": 62,
     "arm64": 183,
     "riscv64": 243,
+    "riscv32": 243,
     "loongarch64": 258,
 }
 

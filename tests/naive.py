@@ -205,6 +205,9 @@ class Note(NamedTuple):
 
     addr: int
     level: int
+    key: int
+    """What is compared and printed: the value under the level's mask; of a hole, what the
+    dialect says that holes are."""
     value: int
     path: int
     absent: bool = False
@@ -240,16 +243,14 @@ def ptdump(
 ) -> Dump:
     """The kernel's sequential algorithm: note after note through note_page.
 
-    An absent table is a note of its own: of the level that a hole of that table would
-    have, value 0. It is never joined with a neighbour, whatever that is.
+    An absent table is a note of its own kind: of the level that a hole of that table would
+    have, key 0, no path state, and for a value the entry that points to it (0 for a root).
+    It is joined with absent neighbours of its level and with nothing else.
     """
     dump = Dump()
     current: Note | None = None
     start = 0
     marker = 0
-
-    def key(note: Note) -> int:
-        return note.value & dialect.levels[note.level].mask
 
     def next_marker_reached(addr: int) -> bool:
         return marker + 1 < len(markers) and addr >= markers[marker + 1].address
@@ -270,9 +271,8 @@ def ptdump(
             advance(note.addr, dialect.markers.first)
         elif (
             final
-            or current.absent
-            or note.absent
-            or key(note) != key(current)
+            or note.absent != current.absent
+            or note.key != current.key
             or note.level != current.level
             or note.path != current.path
             or next_marker_reached(note.addr)
@@ -282,7 +282,7 @@ def ptdump(
                     start,
                     note.addr,
                     current.level,
-                    key(current),
+                    current.key,
                     current.path,
                     current.value,
                     current.absent,
@@ -295,8 +295,7 @@ def ptdump(
 
     walk_notes(dialect, memory, root, ranges, note_page)
     final = (ranges[-1][1] + 1) % WORD if dialect.final is None else dialect.final
-    if current is not None:
-        note_page(Note(final, 0, 0, 0), final=True)
+    note_page(Note(final, 0, 0, 0, 0), final=True)
     return dump
 
 
@@ -322,15 +321,14 @@ def walk_notes(
         rule = next(rule for rule in rules if entry & rule.mask == rule.value)
         return rule, path_state(dialect.depths[depth].path, entry)
 
-    def table(depth: int, pa: int, base: int, path: int, first: int, last: int) -> None:
+    def table(depth: int, pa: int, base: int, above: int, path: int, first: int, last: int) -> None:
         """Notes of the entries of a table at `pa` that meet first .. last (inclusive),
-        where its entry 0 maps `base`."""
+        where its entry 0 maps `base` and the entry `above` points to it."""
         nonlocal stale
         data = dialect.depths[depth]
         content = memory.read(pa, data.entry_bytes << data.index_bits)
         if content is None:
-            addr, value = max(base, first), 0
-            note_page(Note(addr, hole_level(data), value, path_of(value, path), absent=True))
+            note_page(Note(max(base, first), hole_level(data), 0, above, 0, absent=True))
             return
         for index in range(1 << data.index_bits):
             entry_base = base + index * span[depth]
@@ -345,19 +343,21 @@ def walk_notes(
                 stale = below
             if rule.action == "hole":
                 value = dialect.hole_value
-                note_page(Note(addr, rule.level, value, path_of(value, path)))
+                note_page(Note(addr, rule.level, value, value, path_of(value, path)))
             elif rule.action == "note":
-                note_page(Note(addr, rule.level, entry, path_of(entry, below)))
+                key = entry & dialect.levels[rule.level].mask
+                note_page(Note(addr, rule.level, key, entry, path_of(entry, below)))
             elif rule.action == "descend":
                 target = (decode(rule.pa, entry) + rule.offset) % WORD
                 early = data.early_shadow
                 if early and early.pa >> dialect.page_bits == target >> dialect.page_bits:
-                    value = dialect.shadow_value
-                    shadow_path = stale if dialect.shadow_path_stale else below
-                    note_page(Note(addr, dialect.shadow_level, value, path_of(value, shadow_path)))
+                    level, value = dialect.shadow_level, dialect.shadow_value
+                    key = value & dialect.levels[level].mask
+                    shadow_path = stale if dialect.shadow_path_stale else 0
+                    note_page(Note(addr, level, key, value, path_of(value, shadow_path)))
                     if not early.descends:
                         continue
-                table(depth + 1, target, entry_base, below, first, last)
+                table(depth + 1, target, entry_base, entry, below, first, last)
 
     for first, last in ranges:
         for window in dialect.half.windows:
@@ -365,7 +365,7 @@ def walk_notes(
             high = min(last, window.base + window.size - 1)
             if low <= high:
                 # The address that entry 0 of the root would have in this window.
-                table(0, root, window.base - window.offset, 0, low, high)
+                table(0, root, window.base - window.offset, 0, 0, low, high)
 
 
 def hole_level(depth: NoteDepth) -> int:
