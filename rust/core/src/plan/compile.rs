@@ -1,0 +1,337 @@
+//! From a spec or a dialect to a plan: what the scan compares, what rules lead to.
+
+use super::check::{
+    SpecError, check_depth, check_fields, check_format, check_halves, check_path, check_rules,
+    shifts, wrong,
+};
+use super::{Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule};
+use crate::scan::Masks;
+use crate::spec::{Depth, Dialect, Exclusion, Kind, NoteAction, Spec};
+
+impl Plan {
+    /// The plan of a paging mode under a coalescing key.
+    ///
+    /// # Errors
+    /// [`SpecError`], with the path of the field that is wrong.
+    pub fn new(spec: &Spec, coalesce: Coalesce) -> Result<Self, SpecError> {
+        let shifts = shifts(spec.page_bits, spec.depths.iter().map(|d| d.index_bits))?;
+        check_halves(spec, shifts[0] + spec.depths[0].index_bits)?;
+        let last = spec.depths.len() - 1;
+        let mut depths = Vec::new();
+        for (depth, (of, shift)) in spec.depths.iter().zip(shifts).enumerate() {
+            check_depth(of, depth, depth == last, shift)?;
+            depths.push(compile_depth(
+                of,
+                depth,
+                shift,
+                coalesce == Coalesce::Physical,
+            ));
+        }
+        if spec.permissions & !0x3f != 0 {
+            return wrong("permissions", "only six bits may be used");
+        }
+        Ok(Self {
+            depths,
+            page_bits: spec.page_bits,
+            adjacent: true,
+            contiguous: coalesce == Coalesce::Physical,
+            separate: coalesce == Coalesce::None,
+            marks: Vec::new(),
+            effective: (0..=u8::MAX)
+                .map(|denied| effective(spec.permissions, &spec.exclusions, denied))
+                .collect(),
+            notes: None,
+        })
+    }
+
+    /// The plan of a paging mode that joins leaves of equal attributes, but tells those
+    /// at the addresses `marks` from all others ([`MARK`] in their path).
+    ///
+    /// # Errors
+    /// [`SpecError`], with the path of the field that is wrong.
+    pub fn marking(spec: &Spec, marks: &[u64]) -> Result<Self, SpecError> {
+        // Compiled as for contiguous rows, so that the scan compares addresses.
+        let mut plan = Self::new(spec, Coalesce::Physical)?;
+        plan.contiguous = false;
+        plan.marks = marks.to_vec();
+        plan.marks.sort_unstable();
+        Ok(plan)
+    }
+
+    /// The plan of a kernel's dumper.
+    ///
+    /// # Errors
+    /// [`SpecError`], with the path of the field that is wrong.
+    pub fn of_dialect(dialect: &Dialect) -> Result<Self, SpecError> {
+        let shifts = shifts(
+            dialect.page_bits,
+            dialect.depths.iter().map(|d| d.index_bits),
+        )?;
+        let last = dialect.depths.len() - 1;
+        let mut depths = Vec::new();
+        for (depth, shift) in shifts.into_iter().enumerate() {
+            depths.push(compile_notes(dialect, depth, depth == last, shift)?);
+        }
+        let level = dialect.shadow_level;
+        let Some(mask) = dialect.level_masks.get(usize::from(level)) else {
+            return wrong("shadow_level", format!("there is no level {level}"));
+        };
+        let states = dialect
+            .depths
+            .iter()
+            .flat_map(|d| &d.path)
+            .fold(0, |all, bit| all | bit.bits);
+        Ok(Self {
+            depths,
+            page_bits: dialect.page_bits,
+            adjacent: false,
+            contiguous: false,
+            separate: false,
+            marks: Vec::new(),
+            effective: (0..=u8::MAX).collect(),
+            notes: Some(Notes {
+                markers: dialect.markers,
+                final_address: dialect.final_address,
+                first_start: dialect.first_start,
+                zero_path: dialect.zero_path,
+                shadow: (dialect.shadow_value & mask, dialect.shadow_value, level),
+                shadow_path_stale: dialect.shadow_path_stale,
+                path_states: usize::from(states | dialect.zero_path.unwrap_or(0)) + 1,
+            }),
+        })
+    }
+}
+
+fn effective(permissions: u8, exclusions: &[Exclusion], denied: u8) -> u8 {
+    exclusions
+        .iter()
+        .fold(permissions & !denied, |left, exclusion| {
+            if left & exclusion.granted == exclusion.granted {
+                left & !exclusion.denied
+            } else {
+                left
+            }
+        })
+}
+
+/// Splits what rules read into what the scan compares, tests for zero, and leaves to
+/// the second look. `addresses`: bits that are an address in one rule or another.
+fn scan_masks(
+    rules: impl Iterator<Item = (u64, u64)>,
+    compared: u64,
+    addresses: u64,
+) -> (Masks, Vec<(u64, u64)>) {
+    let mut masks = Masks {
+        key: compared,
+        ..Masks::default()
+    };
+    let mut refine = Vec::new();
+    for (mask, value) in rules {
+        if mask & addresses == 0 {
+            masks.key |= mask;
+        } else if value == 0 && (masks.zero == 0 || masks.zero == mask) {
+            masks.zero = mask;
+        } else {
+            masks.key |= mask & !addresses;
+            refine.push((mask & !addresses, value & !addresses));
+        }
+    }
+    (masks, refine)
+}
+
+fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> PlanDepth {
+    let addresses = of
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.pa)
+        .fold(0, |all, f| all | f.mask);
+    let path = of.leaf_path.iter().fold(0, |all, bit| all | bit.mask);
+    let (mut masks, refine) = scan_masks(
+        of.rules.iter().map(|rule| (rule.mask, rule.value)),
+        of.attributes | path,
+        addresses,
+    );
+    let leaves: Vec<usize> = (0..of.rules.len())
+        .filter(|&i| of.rules[i].kind == Kind::Leaf)
+        .collect();
+    let mut stepped = None;
+    if contiguous {
+        // The field that holds the lowest bit of the leaf's address counts the steps.
+        stepped = leaves.iter().copied().find(|&i| {
+            of.rules[i].replicated == 1
+                && of.rules[i]
+                    .pa
+                    .iter()
+                    .any(|field| field.image() >> shift & 1 != 0)
+        });
+        if let Some(rule) = stepped {
+            let field = of.rules[rule]
+                .pa
+                .iter()
+                .find(|field| field.image() >> shift & 1 != 0)
+                .expect("the rule was chosen for having it");
+            masks.address = field.mask;
+            masks.step = (field.mask >> field.mask.trailing_zeros() & 1)
+                << (i64::from(shift) - i64::from(field.shift)) as u32;
+            // Where other fields differ a run may end; whether it does, Plan::joins says.
+            for other in &of.rules[rule].pa {
+                if other != field {
+                    masks.key |= other.mask;
+                }
+            }
+        }
+    }
+    let rules = of
+        .rules
+        .iter()
+        .map(|rule| {
+            let decode = || Decode {
+                fields: rule.pa.clone(),
+                offset: rule.offset,
+            };
+            let action = match rule.kind {
+                Kind::None => Action::Gap,
+                Kind::Table => Action::Table(decode()),
+                Kind::Leaf | Kind::Other => Action::Atom(Atom {
+                    label: if rule.kind == Kind::Leaf {
+                        Label::Leaf
+                    } else {
+                        Label::Other
+                    },
+                    level: depth as u8,
+                    key_mask: of.attributes,
+                    fixed: None,
+                    pa: (rule.kind == Kind::Leaf).then(decode),
+                    replicated: rule.replicated,
+                    path: rule.kind == Kind::Leaf,
+                }),
+            };
+            PlanRule {
+                mask: rule.mask,
+                value: rule.value,
+                action,
+                kind: rule.kind,
+            }
+        })
+        .collect();
+    PlanDepth {
+        shift,
+        index_bits: of.index_bits,
+        format: of.format,
+        rules,
+        masks,
+        refine,
+        stepped,
+        length: of.length,
+        early_shadow: None,
+        table_path: of.table_path.clone(),
+        atom_path: of.leaf_path.clone(),
+        absent_level: depth as u8,
+        attributes: of.attributes,
+    }
+}
+
+fn compile_notes(
+    dialect: &Dialect,
+    depth: usize,
+    last: bool,
+    shift: u32,
+) -> Result<PlanDepth, SpecError> {
+    let of = &dialect.depths[depth];
+    let path = format!("depths[{depth}]");
+    let width = check_format(of.format, &path)?;
+    check_path(&of.path, width, &format!("{path}.path"))?;
+    check_rules(
+        of.rules.iter().map(|rule| (rule.mask, rule.value)),
+        width,
+        &format!("{path}.rules"),
+    )?;
+    let mut rules = Vec::new();
+    let mut compared = of.path.iter().fold(0, |all, bit| all | bit.mask);
+    let mut hole_level = 0;
+    for (i, rule) in of.rules.iter().enumerate() {
+        let path = format!("{path}.rules[{i}]");
+        let level_mask = || match dialect.level_masks.get(usize::from(rule.level)) {
+            Some(&mask) => Ok(mask),
+            None => wrong(
+                format!("{path}.level"),
+                format!("there is no level {}", rule.level),
+            ),
+        };
+        let note = |key_mask, fixed| {
+            Action::Atom(Atom {
+                label: Label::Note,
+                level: rule.level,
+                key_mask,
+                fixed,
+                pa: None,
+                replicated: 1,
+                path: true,
+            })
+        };
+        let (action, kind) = match rule.action {
+            NoteAction::Silent => (Action::Gap, Kind::Other),
+            NoteAction::Hole => {
+                hole_level = rule.level;
+                level_mask()?;
+                (note(0, Some(dialect.hole_value)), Kind::None)
+            }
+            NoteAction::Note => {
+                let mask = level_mask()?;
+                compared |= mask & width;
+                (note(mask, None), Kind::Leaf)
+            }
+            NoteAction::Descend if last => {
+                return wrong(
+                    format!("{path}.action"),
+                    "there is no table below the last depth",
+                );
+            }
+            NoteAction::Descend => {
+                check_fields(&rule.pa, width, &format!("{path}.pa"))?;
+                let decode = Decode {
+                    fields: rule.pa.clone(),
+                    offset: rule.offset,
+                };
+                (Action::Table(decode), Kind::Table)
+            }
+        };
+        rules.push(PlanRule {
+            mask: rule.mask,
+            value: rule.value,
+            action,
+            kind,
+        });
+    }
+    let addresses = of
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.pa)
+        .fold(0, |all, f| all | f.mask)
+        & !compared;
+    // The last depth's rules name no address, but what they do not compare is one.
+    let addresses = if last { !compared } else { addresses };
+    let (mut masks, refine) = scan_masks(
+        of.rules.iter().map(|rule| (rule.mask, rule.value)),
+        compared,
+        addresses,
+    );
+    if masks.zero == 0 && dialect.zero_path.is_some() {
+        masks.zero = width;
+    }
+    Ok(PlanDepth {
+        shift,
+        index_bits: of.index_bits,
+        format: of.format,
+        rules,
+        masks,
+        refine,
+        stepped: None,
+        length: None,
+        early_shadow: of.early_shadow,
+        table_path: of.path.clone(),
+        atom_path: of.path.clone(),
+        absent_level: hole_level,
+        attributes: width,
+    })
+}
