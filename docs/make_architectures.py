@@ -63,7 +63,7 @@ def size(count: int) -> str:
     """4096 -> 4K."""
     units = "BKMGTPE"
     unit = 0
-    while count >= 1024 and not count % 1024:  # noqa: PLR2004
+    while count >= 1024 and not count % 1024:
         count, unit = count // 1024, unit + 1
     return f"{count}{units[unit]}"
 
@@ -88,7 +88,7 @@ def effective(spec: Spec) -> str:
 def cases() -> dict[str, list[str]]:
     """Mode -> recorded kernels with a view of it."""
     sys.path.insert(0, str(HERE.parent / "tests"))
-    import golden_cases  # noqa: PLC0415
+    import golden_cases
 
     found = defaultdict(list)
     for name in golden_cases.names():

@@ -13,12 +13,12 @@ import naive
 import pytest
 from cut_dump import CutImage
 from golden_cases import Case
+from test_golden_naive import rows_of
 
 from fastwalk import arch
 from fastwalk.detect import NotDetected, detect
 from fastwalk.layout import Layout
 from fastwalk.text import ptdump
-from test_golden_naive import rows_of
 
 CUTS = cut_dump.names()
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import pytest
-
 import golden_cases
 import naive
+import pytest
+from golden_cases import Case
+
 from fastwalk import arch
 from fastwalk.arch import arm, arm64, ppc64, riscv, s390x, x86
-from golden_cases import Case
 
 Span = tuple[int, int]
 Present = Callable[[naive.DumpRow], bool]

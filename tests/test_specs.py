@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-import pytest
-
 import golden_cases
+import pytest
+from golden_cases import Case
+
 from fastwalk import arch
 from fastwalk.arch.dialect import Choice, Dialect, Flag, Number
 from fastwalk.arch.spec import Field, Length, Spec
 from fastwalk.errors import SpecError
-from golden_cases import Case
 
 MODES = arch.modes()
 WORD = 1 << 64

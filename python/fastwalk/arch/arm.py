@@ -205,7 +205,7 @@ _LONG_LEAF_PATH = (
 
 def _long_depth(name: str, index_bits: int, span: int) -> Depth:
     below = (1 << span) - 1
-    last = span == 12  # noqa: PLR2004
+    last = span == 12
     if last:
         rules: tuple[Rule, ...] = (
             Rule(ALL64, 0, "none"),
