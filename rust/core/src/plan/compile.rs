@@ -248,7 +248,9 @@ fn compile_notes(
     )?;
     let mut rules = Vec::new();
     let mut compared = of.path.iter().fold(0, |all, bit| all | bit.mask);
-    let mut hole_level = 0;
+    // Of an absent table's note: that of its holes, or of its notes where it has none.
+    let mut hole_level = None;
+    let mut note_level = None;
     for (i, rule) in of.rules.iter().enumerate() {
         let path = format!("{path}.rules[{i}]");
         let level_mask = || match dialect.level_masks.get(usize::from(rule.level)) {
@@ -272,11 +274,12 @@ fn compile_notes(
         let (action, kind) = match rule.action {
             NoteAction::Silent => (Action::Gap, Kind::Other),
             NoteAction::Hole => {
-                hole_level = rule.level;
+                hole_level.get_or_insert(rule.level);
                 level_mask()?;
                 (note(0, Some(dialect.hole_value)), Kind::None)
             }
             NoteAction::Note => {
+                note_level.get_or_insert(rule.level);
                 let mask = level_mask()?;
                 compared |= mask & width;
                 (note(mask, None), Kind::Leaf)
@@ -331,7 +334,7 @@ fn compile_notes(
         early_shadow: of.early_shadow,
         table_path: of.path.clone(),
         atom_path: of.path.clone(),
-        absent_level: hole_level,
+        absent_level: hole_level.or(note_level).unwrap_or(0),
         attributes: width,
     })
 }
