@@ -18,7 +18,7 @@ ROOT = 0x10_0000
 
 
 def table(mode: str, depth: int, entries: dict[int, int], default: int = 0) -> bytes:
-    data = arch.spec(mode).depths[depth]
+    data = arch.spec_of(mode).depths[depth]
     return b"".join(
         entries.get(index, default).to_bytes(data.entry_bytes, data.byte_order)
         for index in range(1 << data.index_bits)
@@ -37,16 +37,16 @@ def show(
     """The lines for tables by PA; the root is at ROOT."""
     view = View("root", ((first, last),), markers or (Marker(first, "Start"),))
     layout = Layout(
-        arch=arch.spec(mode).arch,
+        arch=arch.spec_of(mode).arch,
         mode=mode,
         kernel=version,
-        page_size=1 << arch.spec(mode).page_bits,
+        page_size=1 << arch.spec_of(mode).page_bits,
         roots=MappingProxyType({"root": Root(ROOT, "kernel")}),
         views=MappingProxyType({"view": view}),
         default_view="view",
         paging=Paging(svnapot=svnapot),
     )
-    dialect = arch.dialect(layout).dialect
+    dialect = arch.dialect_of(layout).dialect
     dump = naive.ptdump(dialect, Segments(list(tables.items())), ROOT, view.ranges, view.markers)
     return ptdump.text(dialect, view.markers, rows_of(dump)).splitlines()
 

@@ -127,7 +127,7 @@ PARISC: list[Case] = [
 def test_entries_are_what_the_manual_says(
     mode: str, depth: int, entry: int, kind: str, pa: int, permissions: int
 ) -> None:
-    spec = arch.spec(mode)
+    spec = arch.spec_of(mode)
     data = spec.depths[depth]
     rule = first_rule(data, entry)
     assert rule.kind == kind
@@ -154,7 +154,7 @@ def test_entries_are_what_the_manual_says(
     ],
 )
 def test_tables_restrict_what_is_below(mode: str, depth: int, entry: int, denied: int) -> None:
-    data = arch.spec(mode).depths[depth]
+    data = arch.spec_of(mode).depths[depth]
     assert first_rule(data, entry).kind == "table"
     assert path_state(data.table_path, entry) == denied
 
@@ -164,7 +164,7 @@ def test_tables_restrict_what_is_below(mode: str, depth: int, entry: int, denied
     [(0x1234_4007, 0, 2047), (0x1234_4004, 0, 511), (0x1234_4087, 1024, 2047)],
 )
 def test_s390x_tables_can_be_short(entry: int, first: int, last: int) -> None:
-    length = arch.spec("s390x-region3").depths[0].length
+    length = arch.spec_of("s390x-region3").depths[0].length
     assert length is not None
     assert decode((length.first,), entry) == first
     assert decode((length.last,), entry) + length.last_add == last
