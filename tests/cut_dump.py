@@ -24,6 +24,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / "python")]
 from golden_cases import GOLDEN, Case, Segments, pack  # noqa: E402
 
 from fastwalk.detect import PhysicalMemory, detect  # noqa: E402
+from fastwalk.errors import FastwalkError  # noqa: E402
 
 PAGE = 4096
 CUTS = GOLDEN / "detect"
@@ -85,16 +86,40 @@ def cut(image: PhysicalMemory, case: str, kallsyms: bool) -> dict[str, bytes]:
     detect(recorder)
     # Once more as if the container had said nothing.
     recorder.notes, recorder.vmcoreinfo, recorder.registers = [], None, []
-    detect(recorder)
-    files = {
-        f"{page * PAGE:#x}": data
-        for page in recorder.pages
-        if tables.read(page * PAGE, PAGE) is None
+    kernel = detect(recorder, spaces=kallsyms).kernel
+    stext, etext = kernel.symbol("_stext"), kernel.symbol("_etext")
+    assert stext is not None
+    assert etext is not None
+    code = range(kernel.pa(stext) // PAGE, kernel.pa(etext) // PAGE)
+    pages = {
+        page * PAGE: data
+        for page in sorted(recorder.pages)
+        if page not in code
+        and tables.read(page * PAGE, PAGE) is None
         and (data := image.try_read(page * PAGE, PAGE)) is not None
     }
+    notes = [(name, kind, bytes(data)) for name, kind, data in image.notes]
+    about = (notes, image.vmcoreinfo, list(image.registers))
+
+    def outcome(kept: dict[int, bytes]) -> object:
+        told = CutImage(dict(kept), *about, tables.memory.segments)
+        bare = CutImage(dict(kept), [], None, [], tables.memory.segments)
+        try:
+            found = detect(told, spaces=kallsyms), detect(bare, spaces=kallsyms)
+        except FastwalkError:
+            return None
+        return [(d.layout, d.spaces) for d in found]
+
+    # Pages that were looked at and make no difference are not kept.
+    wanted = outcome(pages)
+    for page in list(pages):
+        fewer = {pa: data for pa, data in pages.items() if pa != page}
+        if outcome(fewer) == wanted:
+            pages = fewer
+    files = {f"{pa:#x}": data for pa, data in pages.items()}
     files["about.json"] = json.dumps(
         {
-            "notes": [(name, kind, bytes(data).hex()) for name, kind, data in image.notes],
+            "notes": [(name, kind, data.hex()) for name, kind, data in notes],
             "vmcoreinfo": image.vmcoreinfo,
             "registers": list(image.registers),
         }
@@ -133,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dump", type=Path)
     parser.add_argument("case")
-    parser.add_argument("--kallsyms", action="store_true")
+    parser.add_argument("--kallsyms", action="store_true", help="and the list of processes")
     given = parser.parse_args()
     packed = pack(cut(_fastwalk.open_path(given.dump), given.case, given.kallsyms))
     CUTS.mkdir(exist_ok=True)

@@ -58,11 +58,12 @@ def test_the_text_is_the_kernels(name: str) -> None:
     assert printed(layout, image) == Case(name).text(layout.default_view)
 
 
-def test_the_text_is_the_kernels_without_notes(name: str) -> None:
+def test_memory_alone_says_the_same(name: str) -> None:
+    """Without the container's notes: VMCOREINFO in memory, or none at all (s390x)."""
     image = cut_dump.load(name)
+    told = detect(image).layout
     image.notes, image.vmcoreinfo, image.registers = [], None, []
-    layout = detect(image).layout
-    assert printed(layout, image) == Case(name).text(layout.default_view)
+    assert detect(image).layout == told
 
 
 def test_every_finding_says_from_where(name: str) -> None:
@@ -109,3 +110,32 @@ def test_detection_can_be_written_and_read_as_a_layout(name: str) -> None:
     found = detect(cut_dump.load(name)).layout
     again = loads(found.to_json(), "detected")
     assert replace(again) == found
+
+
+def test_processes_by_name_and_number() -> None:
+    """s390x without VMCOREINFO's help: symbols, the list of tasks, the ASCEs."""
+    image = cut_dump.load("s390x-6.12")
+    image.notes, image.vmcoreinfo, image.registers = [], None, []
+    found = detect(image, spaces=True)
+    kernel, init = found.spaces
+    assert (kernel.name, kernel.pid) == ("swapper_pg_dir", None)
+    assert (init.pid, init.comm, init.mode) == (1, "init", "s390x-region3")
+    recorded = Case("s390x-6.12").layout.root("current_user")
+    assert init.root == recorded
+    assert found.layout.roots == {"swapper_pg_dir": kernel.root, "pid-1": init.root}
+
+
+def test_registers_name_the_current_space() -> None:
+    found = detect(cut_dump.load("s390x-6.12"), spaces=True)
+    assert found.layout.roots["current_user"] == found.layout.roots["pid-1"]
+    assert "control register 7" in found.spaces[1].evidence
+
+
+def test_symbols_by_name_and_by_address() -> None:
+    kernel = detect(cut_dump.load("s390x-6.12")).kernel
+    symbols = kernel.symbols()
+    assert symbols is not None
+    va = symbols.address("swapper_pg_dir")
+    assert va is not None
+    assert kernel.pa(va) == Case("s390x-6.12").layout.root("swapper_pg_dir").pa
+    assert symbols.nearest(va + 5) == ("swapper_pg_dir", 5)

@@ -8,22 +8,24 @@ Everything found comes with where it was found; everything assumed, with a warni
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pkgutil import iter_modules
 
 from ..errors import FastwalkError
 from ..layout import Layout
 from . import family as _family
+from . import spaces as _spaces
 from . import vmcoreinfo as _vmcoreinfo
 from .evidence import Evidence, Report
 from .family import Family
 from .identity import SYSNAME, UtsName, uts_at
 from .kernel import Kernel
 from .memory import Memory, PhysicalMemory
+from .spaces import Space
 from .vmcoreinfo import VmcoreInfo
 
-__all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "detect"]
+__all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "Space", "detect"]
 
 
 class NotDetected(FastwalkError):
@@ -38,10 +40,16 @@ class Detection:
     """What was assumed where nothing was found, one sentence each."""
     kernel: Kernel
     """For symbols and variables."""
+    spaces: tuple[Space, ...] = ()
+    """Where asked for: the kernel's, every process's and other roots."""
 
 
-def detect(image: PhysicalMemory) -> Detection:
-    """The layout of a whole dump. NotDetected where there is no Linux kernel in it."""
+def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
+    """The layout of a whole dump. NotDetected where there is no Linux kernel in it.
+
+    With `spaces`, processes and other roots too, and the views that walk them; that
+    decodes the kernel's symbols and takes some tenths of a second more.
+    """
     report = Report()
     kernel, family = identify(Memory(image), report)
     source = f"init_uts_ns in {kernel.vmcoreinfo.source}" if kernel.vmcoreinfo else ""
@@ -82,7 +90,17 @@ def detect(image: PhysicalMemory) -> Detection:
     report.found(f"root {family.root_name}", root, source)
     report.found("mode", mode, "the root maps the kernel image onto itself")
     layout = family.layout(kernel, array, mode, root)
-    return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel)
+    known: list[Space] = []
+    if spaces:
+        known = _spaces.find(kernel, family, layout, family.root_name)
+        named = {name: s.root for s in known for name in (s.name, *s.aliases)}
+        more = (
+            family.views(kernel, layout.view(), named)
+            if layout.default_view in layout.views
+            else {}
+        )
+        layout = replace(layout, roots=named, views={**layout.views, **more})
+    return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel, tuple(known))
 
 
 def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:

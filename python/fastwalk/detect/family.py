@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from ..arch import spec_of
@@ -13,7 +13,9 @@ from ..layout import SHADOW_TABLES, Kasan, Layout, Root, View
 from . import markers, shadow
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .processes import Process
 from .translate import translate
+from .virtual import Virtual
 from .vmcoreinfo import VmcoreInfo
 
 
@@ -59,6 +61,25 @@ class Family(ABC):
     def index_va_bits(self, kernel: Kernel, array: MarkerArray | None, mode: str) -> int | None:
         """With how many bits the kernel indexes its root, where not with the mode's."""
         return None
+
+    def other_roots(
+        self, kernel: Kernel, virtual: Virtual, mode: str, top: Root
+    ) -> list[tuple[str, Root, str]]:
+        """(name, root, evidence) of roots that belong to no process."""
+        return []
+
+    def process_root(self, kernel: Kernel, mode: str, process: Process) -> Root:
+        """The root of a process."""
+        return Root(process.pgd, "process")
+
+    def user_root(self, kernel: Kernel, mode: str, top: Root, root: Root) -> Root | None:
+        """The second root of a process, in force while it runs (page-table isolation)."""
+        return None
+
+    def views(self, kernel: Kernel, default: View, names: Collection[str]) -> dict[str, View]:
+        """The files that the kernel's debugfs has beside the default one; `names` are
+        the roots that were found."""
+        return {}
 
     def root(self, kernel: Kernel, array: MarkerArray | None) -> tuple[int, str] | None:
         """(PA of the kernel's top table, where that was read)."""

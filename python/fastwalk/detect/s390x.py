@@ -13,6 +13,8 @@ from . import family, registers
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .processes import Process
+from .virtual import Virtual
 
 # Designation type of an ASCE, bits 60-61: 3 region-first .. 0 segment table.
 _MODES = ("s390x-segment", "s390x-region3", "s390x-region2", "s390x-region1")
@@ -76,6 +78,25 @@ class S390x(Family):
             paging=Paging(levels=2 + designation, va_bits=va_bits, config_levels=5),
             kasan=kasan,
         )
+
+    def other_roots(
+        self, kernel: Kernel, virtual: Virtual, mode: str, top: Root
+    ) -> list[tuple[str, Root, str]]:
+        for cpu in registers.of(kernel.memory)[:1]:
+            asce = cpu.get("cr7", 0)  # the user's, asm/ctlreg.h
+            if asce & ~0xFFF not in (0, top.pa):
+                root = Root(asce & ~0xFFF, "process", mode=_MODES[asce >> 2 & 3])
+                return [("current_user", root, "control register 7 of the first processor")]
+        return []
+
+    def process_root(self, kernel: Kernel, mode: str, process: Process) -> Root:
+        """With the designation of mm->context.asce."""
+        for i in range(0, len(process.mm) - 7, 8):
+            asce = int.from_bytes(process.mm[i : i + 8], "big")
+            # A user's ASCE has a table length of 3 and event and space bits.
+            if asce & ~0xFFF == process.pgd and asce & 3 == 3:
+                return Root(process.pgd, "process", mode=_MODES[asce >> 2 & 3])
+        return Root(process.pgd, "process", mode=_MODES[1])
 
     def _kernel_asce(self, kernel: Kernel) -> int | None:
         for cpu in registers.of(kernel.memory):

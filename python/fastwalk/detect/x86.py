@@ -6,33 +6,100 @@ machine_kexec_64.c in 6.1), arch/x86/include/asm/page_64_types.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
+from ..arch import spec_of
 from ..layout import Kasan, Layout, Paging, Root, View
-from . import family
+from . import family, registers
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .processes import pgd_offset
+from .translate import path
+from .virtual import Virtual
 from .vmcoreinfo import VmcoreInfo
 
 _START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # page_64_types.h, __START_KERNEL_map
 _TOP = (1 << 64) - 1
 # pgtable_64_types.h: the guard hole is the 16 top-level entries below -240.
 _GUARD_HOLE_END = -240
+_CPU_ENTRY_AREA = 0xFFFF_FE00_0000_0000  # pgtable_64_types.h, pgd -4
+_USER_PGTABLE = 4096  # asm/pgtable.h, PTI_PGTABLE_SWITCH_BIT
 
 
 def _table(*anchors: str) -> MarkerTable:
     return MarkerTable(anchors=anchors, words=3, max_lines=2, first=("User Space",))
 
 
-class X86_64(Family):
+class _X86(Family):
+    view_name = "kernel"
+
+    def other_roots(
+        self, kernel: Kernel, virtual: Virtual, mode: str, top: Root
+    ) -> list[tuple[str, Root, str]]:
+        out: list[tuple[str, Root, str]] = []
+        spec = spec_of(mode)
+        user = self.user_root(kernel, mode, top, top)
+        if user is not None:
+            out.append((f"{self.root_name}_user", user, "the page behind the kernel's root"))
+        for cpu in registers.of(kernel.memory)[:1]:
+            # The low bits are flags or a PCID; bit 12 chooses the half (asm/tlbflush.h).
+            pa = cpu.get("cr3", 0) & -spec.root_align & ((1 << spec.pa_bits) - 1)
+            pa &= -4096 if len(spec.depths) > 3 else -1
+            pa &= ~_USER_PGTABLE if user is not None else -1
+            if pa in (0, top.pa):
+                continue
+            current = Root(pa, "process")
+            out.append(("current", current, "cr3 of the first processor"))
+            user = self.user_root(kernel, mode, top, current)
+            if user is not None:
+                out.append(("current_user", user, "the page behind cr3's"))
+        efi_mm, at = kernel.symbol("efi_mm"), pgd_offset(kernel, virtual, top.pa)
+        if efi_mm is not None and at is not None:
+            pgd = virtual.number(efi_mm + at, kernel.word_bytes, kernel.byte_order)
+            efi = virtual.pa(pgd) if pgd else None
+            if efi is not None:
+                out.append(("efi_mm", Root(efi, "efi"), "efi_mm.pgd"))
+        return out
+
+    def user_root(self, kernel: Kernel, mode: str, top: Root, root: Root) -> Root | None:
+        """The page behind the root, where that has the CPU entry area too
+        (arch/x86/mm/pti.c, pti_clone_user_shared)."""
+        spec = spec_of(mode)
+        area = _CPU_ENTRY_AREA & ((1 << 8 * kernel.word_bytes) - 1)
+        steps = [
+            path(kernel.memory, spec, table, area).steps
+            for table in (top.pa, top.pa + _USER_PGTABLE)
+        ]
+        if self.word_bytes == 4 or not all(steps):
+            return None
+        mine, users = (step[0] for step in steps)
+        if mine.kind != "table" or mine.entry != users.entry:
+            return None
+        return Root(root.pa + _USER_PGTABLE, "pti-user")
+
+    def views(self, kernel: Kernel, default: View, names: Collection[str]) -> dict[str, View]:
+        # debug_pagetables.c: current_user where the kernel was built with isolation.
+        out: dict[str, View] = {}
+        if "current" in names:
+            out["current_kernel"] = replace(default, root="current")
+            if "current_user" in names:
+                out["current_user"] = replace(default, root="current_user")
+            elif kernel.symbol("pti_init") is not None:
+                out["current_user"] = replace(default, root="current")
+        if "efi_mm" in names:
+            out["efi"] = replace(default, root="efi_mm")
+        return out
+
+
+class X86_64(_X86):
     arch = "x86_64"
     machines = r"x86_64"
     image_low = _START_KERNEL_MAP
     tables = (_table("Low Kernel Mapping", "CPU entry Area", "vmalloc() Area"),)
     root_name = "init_top_pgt"
     root_symbols = ("init_top_pgt", "swapper_pg_dir")
-    view_name = "kernel"
 
     def image_offset(self, info: VmcoreInfo) -> int | None:
         phys_base = info.number("phys_base")
@@ -71,13 +138,12 @@ class X86_64(Family):
         )
 
 
-class I386(Family):
+class I386(_X86):
     arch = "i386"
     machines = r"i[3-6]86"
     word_bytes = 4
     image_low = 0x4000_0000
     tables = (_table("Persistent kmap() Area", "CPU entry area", "vmalloc() Area"),)
-    view_name = "kernel"
 
     def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
         info = kernel.vmcoreinfo
