@@ -47,6 +47,11 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// Where the byte after the last would be.
+    pub(crate) fn end_place(&self) -> Place {
+        self.place.advanced(self.len)
+    }
+
     /// The address after the last, which may be 2^64.
     fn end(&self) -> u128 {
         u128::from(self.pa) + u128::from(self.len)
@@ -294,7 +299,7 @@ fn join(pieces: Vec<Piece>) -> Vec<Piece> {
 /// True if `next` continues `last` in memory and file, and the two have a length.
 fn continues(last: &Piece, next: &Piece) -> bool {
     last.end() == u128::from(next.pa)
-        && last.place.advanced(last.len) == next.place
+        && last.end_place() == next.place
         && last.len.checked_add(next.len).is_some()
 }
 

@@ -128,6 +128,16 @@ fn read_pieces(store: &Store, warnings: &mut Vec<String>) -> Result<Vec<Piece>, 
 }
 
 impl Rearranged {
+    /// A part of a store; `offset + len` must not exceed its length.
+    pub(crate) fn slice(store: Store, offset: u64, len: u64) -> Self {
+        let place = Place::File { file: 0, offset };
+        let piece = Piece { pa: 0, len, place };
+        Self {
+            store: Box::new(store),
+            pieces: vec![piece],
+        }
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }

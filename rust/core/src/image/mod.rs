@@ -6,6 +6,8 @@
 mod avml;
 mod blocks;
 mod codec;
+mod compressed;
+mod cursor;
 mod describe;
 mod elf;
 mod error;
@@ -14,16 +16,21 @@ mod flat;
 mod flattened;
 mod kdump;
 mod kdump_parts;
+mod libvirt;
 mod lime;
+mod migration;
 mod mmap;
 mod notes;
+mod ram_blocks;
 mod raw;
+mod scratch;
 mod source;
 mod windows;
 
 pub use describe::{Description, Machine, Note, Register};
 pub use error::{ImageError, ImageErrorKind};
 pub use mmap::RawBytes;
+pub use scratch::{Decompress, Progress, ProgressCallback};
 pub use source::{SharedBytes, Source};
 
 use crate::addr::Pa;
@@ -111,6 +118,8 @@ pub struct OpenOptions {
     /// The other files of an image in several parts (kdump `--split`). Parts beside
     /// the first whose names differ in the last number only are found without this.
     pub parts: Vec<Source>,
+    /// What to do with compressed files.
+    pub decompress: Decompress,
 }
 
 /// A file that is being opened.
@@ -196,6 +205,24 @@ static FORMATS: &[Format] = &[
         what: "Windows crash dump, complete or bitmap, 64-bit",
         recognize: windows::recognize,
         open: windows::open,
+    },
+    Format {
+        name: "migration",
+        what: "QEMU migration stream or savevm file",
+        recognize: migration::recognize,
+        open: migration::open,
+    },
+    Format {
+        name: "libvirt",
+        what: "libvirt save image (virsh save)",
+        recognize: libvirt::recognize,
+        open: libvirt::open,
+    },
+    Format {
+        name: "compressed",
+        what: "any of these compressed with zstd, gzip, xz or lz4",
+        recognize: compressed::recognize,
+        open: compressed::open,
     },
     Format {
         name: "raw",

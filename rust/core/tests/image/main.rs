@@ -2,9 +2,11 @@
 //! depends on the format's description and not on the reader.
 
 mod avml;
+mod compressed;
 mod elf;
 mod kdump;
 mod lime;
+mod migration;
 mod raw;
 mod shrink;
 mod support;

@@ -1,0 +1,666 @@
+//! QEMU migration streams and `savevm` files: the RAM section.
+//!
+//! Magic `QEVM` and version 3, then sections (`migration/savevm.c`). The section "ram"
+//! (`migration/ram.c`) lists the RAM blocks, then gives pages by block and offset, some
+//! of them more than once: the last one counts. With the capability `mapped-ram` each
+//! block has a bitmap and its pages at fixed places instead. Everything is big-endian.
+//! Reading ends with the RAM: device state, registers included, has no form that could
+//! be read without QEMU.
+
+use super::blocks::{Block, BlockFormat, Blocks};
+use super::codec::Codec;
+use super::cursor::Cursor;
+use super::describe::Description;
+use super::error::{ImageError, ImageErrorKind};
+use super::flat::{Flat, Piece, Place};
+use super::mmap::RawBytes;
+use super::ram_blocks::{self, RamBlock};
+use super::source::{Store, StoreError};
+use super::{Input, OpenOptions, Opened, ReadError, Segment};
+use crate::addr::Pa;
+
+pub(super) const MAGIC: &[u8; 4] = b"QEVM";
+
+/// Section types (`migration/savevm.h`).
+const EOF: u8 = 0;
+const SECTION_START: u8 = 1;
+const SECTION_PART: u8 = 2;
+const SECTION_END: u8 = 3;
+const SECTION_FULL: u8 = 4;
+const SUBSECTION: u8 = 5;
+const CONFIGURATION: u8 = 7;
+const COMMAND: u8 = 8;
+const SECTION_FOOTER: u8 = 0x7e;
+
+/// Flags in the low bits of a page's offset (`migration/ram.c`, `RAM_SAVE_FLAG_*`).
+const FILL: u64 = 0x02;
+const MEM_SIZE: u64 = 0x04;
+const PAGE: u64 = 0x08;
+const END_OF_SECTION: u64 = 0x10;
+const CONTINUE: u64 = 0x20;
+const XBZRLE: u64 = 0x40;
+const COMPRESSED: u64 = 0x100;
+const MULTIFD_FLUSH: u64 = 0x200;
+
+/// Pages of 1 TiB; each takes 16 bytes of memory here.
+const MAX_PAGES: usize = 1 << 28;
+const MAX_BLOCKS: usize = 1 << 16;
+const MAX_PIECES: usize = 1 << 22;
+/// Bitmaps of mapped-ram are read in pieces of this size.
+const CHUNK: u64 = 64 << 10;
+
+/// True for a stream.
+pub(super) fn recognize(input: &Input) -> bool {
+    input.starts_with(MAGIC)
+}
+
+/// Opens a file that is a stream.
+pub(super) fn open(input: Input, _options: &OpenOptions) -> Opened {
+    open_at(input, 0)
+}
+
+/// Opens the stream at an offset of a file. Offsets in it count from the file's start.
+pub(super) fn open_at(input: Input, start: u64) -> Opened {
+    let mut description = Description::new("migration", &input);
+    let store = input.store;
+    let mut stream = Stream {
+        cursor: Cursor {
+            store: &store,
+            at: start,
+        },
+        machine: String::new(),
+        page_size: 4096,
+        mapped: false,
+        ignore_shared: false,
+        blocks: Vec::new(),
+        mapped_blocks: Vec::new(),
+        last_block: None,
+        pages: Vec::new(),
+        warnings: Vec::new(),
+    };
+    match stream.read() {
+        Ok(()) => {}
+        // What was read of the RAM up to there is good.
+        Err(error) if error.kind == ImageErrorKind::Truncated && !stream.blocks.is_empty() => {
+            let offset = error.offset.unwrap_or(0);
+            stream.warnings.push(format!(
+                "{} (offset {offset:#x}): pages after that are absent",
+                error.what
+            ));
+        }
+        Err(error) => return Err(error),
+    }
+    let Stream {
+        machine,
+        page_size,
+        mapped,
+        blocks,
+        mapped_blocks,
+        pages,
+        warnings,
+        ..
+    } = stream;
+    if blocks.is_empty() {
+        let what = "the stream has no RAM section";
+        return Err(
+            ImageError::new(ImageErrorKind::Unsupported, store.name(), what)
+                .at(start)
+                .hint("was the machine saved with its memory?"),
+        );
+    }
+    description.warnings.extend(warnings);
+    description.detail(
+        "machine",
+        if machine.is_empty() {
+            "not named"
+        } else {
+            &machine
+        },
+    );
+    for block in &blocks {
+        for part in &block.parts {
+            let value = format!("{} at {:#x}, {:#x} bytes", block.name, part.pa, part.len);
+            description.detail("RAM block", value);
+        }
+    }
+    description.detail("access", store.access());
+    if mapped {
+        let pieces = mapped_pieces(&store, &blocks, &mapped_blocks)?;
+        description.detail("mapped-ram", "yes");
+        return Ok(Box::new(Flat::new(vec![store], pieces, description)));
+    }
+    let pages = settle(pages);
+    description.detail("pages", pages.len());
+    let segments = segments(&pages, page_size);
+    let image = Pages {
+        store,
+        page_size,
+        pages,
+        segments,
+        description,
+    };
+    Ok(Box::new(Blocks::new(image, page_size as usize)))
+}
+
+/// Where a page's bytes are, in one number: what kind in the upper bits, and an offset
+/// in the file or a fill byte below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PageWord(u64);
+
+enum PagePlace {
+    Fill(u8),
+    Stored(u64),
+    /// A length of 32 bits, then zlib.
+    Compressed(u64),
+    /// A difference to what the page was before.
+    Difference(u64),
+}
+
+impl PageWord {
+    const SHIFT: u32 = 60;
+
+    fn new(place: &PagePlace) -> Self {
+        let (kind, value) = match *place {
+            PagePlace::Fill(byte) => (0, u64::from(byte)),
+            PagePlace::Stored(offset) => (1, offset),
+            PagePlace::Compressed(offset) => (2, offset),
+            PagePlace::Difference(offset) => (3, offset),
+        };
+        Self(kind << Self::SHIFT | value)
+    }
+
+    fn place(self) -> PagePlace {
+        let value = self.0 & ((1 << Self::SHIFT) - 1);
+        match self.0 >> Self::SHIFT {
+            0 => PagePlace::Fill(value as u8),
+            1 => PagePlace::Stored(value),
+            2 => PagePlace::Compressed(value),
+            _ => PagePlace::Difference(value),
+        }
+    }
+}
+
+/// A page frame and where its bytes are.
+type PageEntry = (u64, PageWord);
+
+/// Where mapped-ram keeps a block.
+struct MappedBlock {
+    name: String,
+    page_size: u64,
+    bitmap_offset: u64,
+    pages_offset: u64,
+}
+
+struct Stream<'a> {
+    cursor: Cursor<'a>,
+    machine: String,
+    page_size: u64,
+    mapped: bool,
+    ignore_shared: bool,
+    blocks: Vec<RamBlock>,
+    mapped_blocks: Vec<MappedBlock>,
+    last_block: Option<usize>,
+    /// In the order of the stream.
+    pages: Vec<PageEntry>,
+    warnings: Vec<String>,
+}
+
+impl Stream<'_> {
+    fn error(&self, kind: ImageErrorKind, what: impl Into<String>) -> ImageError {
+        ImageError::new(kind, self.cursor.store.name(), what).at(self.cursor.at)
+    }
+
+    fn read(&mut self) -> Result<(), ImageError> {
+        let magic = self.cursor.array::<4>("stream magic")?;
+        let version = self.cursor.be32("stream version")?;
+        if magic != *MAGIC || version != 3 {
+            let what = format!("QEMU stream version {version}; only 3 is known");
+            return Err(self.error(ImageErrorKind::Unsupported, what));
+        }
+        let mut ram = None;
+        loop {
+            match self.cursor.u8("section type")? {
+                EOF => return Ok(()),
+                CONFIGURATION => self.configuration()?,
+                COMMAND => {
+                    self.cursor.be16("command")?;
+                    let len = self.cursor.be16("command length")?;
+                    self.cursor.skip(len.into(), "command")?;
+                }
+                SECTION_START | SECTION_FULL => {
+                    let id = self.cursor.be32("section id")?;
+                    let name = self.cursor.short_text("section name")?;
+                    self.cursor.be32("section instance")?;
+                    self.cursor.be32("section version")?;
+                    if name != "ram" {
+                        if !self.pass_over(&name)? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    ram = Some(id);
+                    self.ram()?;
+                    self.footer()?;
+                }
+                kind @ (SECTION_PART | SECTION_END) => {
+                    let id = self.cursor.be32("section id")?;
+                    if Some(id) != ram {
+                        // The hash table of pseries goes on like this.
+                        if !self.pass_over("spapr/htab")? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    self.ram()?;
+                    self.footer()?;
+                    if kind == SECTION_END {
+                        return Ok(());
+                    }
+                }
+                kind => {
+                    let what = format!("a section of unknown type {kind:#x}");
+                    return Err(self.error(ImageErrorKind::Malformed, what));
+                }
+            }
+        }
+    }
+
+    /// Passes over a section that is not RAM, if that can be done.
+    fn pass_over(&mut self, name: &str) -> Result<bool, ImageError> {
+        // A radix guest's pseries machine has no hash table and says -1
+        // (`hw/ppc/spapr.c`, htab_save_setup).
+        if name == "spapr/htab" && self.cursor.be32("hash table size")? == u32::MAX {
+            self.footer()?;
+            return Ok(true);
+        }
+        if self.blocks.is_empty() {
+            let what = format!("section {name:?} comes before the RAM and cannot be passed over");
+            return Err(self.error(ImageErrorKind::Unsupported, what));
+        }
+        let at = self.cursor.at;
+        self.warnings.push(format!(
+            "a section that is not RAM cannot be passed over (offset {at:#x}): pages after that are absent"
+        ));
+        Ok(false)
+    }
+
+    fn footer(&mut self) -> Result<(), ImageError> {
+        let mut byte = [0];
+        let there = self.cursor.store.read_at(self.cursor.at, &mut byte).is_ok();
+        if there && byte[0] == SECTION_FOOTER {
+            self.cursor.skip(5, "section footer")?;
+        }
+        Ok(())
+    }
+
+    /// `vmstate_configuration`: the machine's name, then subsections.
+    fn configuration(&mut self) -> Result<(), ImageError> {
+        let len = self.cursor.be32("length of the machine's name")?;
+        if len > 4096 {
+            let what = format!("a machine's name of {len:#x} bytes");
+            return Err(self.error(ImageErrorKind::Malformed, what));
+        }
+        self.machine = self.cursor.text(len.into(), "machine's name")?;
+        loop {
+            let mut byte = [0];
+            let there = self.cursor.store.read_at(self.cursor.at, &mut byte).is_ok();
+            if !there || byte[0] != SUBSECTION {
+                return Ok(());
+            }
+            self.cursor.skip(1, "subsection")?;
+            let name = self.cursor.short_text("subsection name")?;
+            self.cursor.be32("subsection version")?;
+            match name.as_str() {
+                "configuration/target-page-bits" => {
+                    let bits = self.cursor.be32("target-page-bits")?;
+                    if !(10..=20).contains(&bits) {
+                        let what = format!("pages of 2^{bits} bytes");
+                        return Err(self.error(ImageErrorKind::Malformed, what));
+                    }
+                    self.page_size = 1 << bits;
+                }
+                "configuration/capabilities" => {
+                    for _ in 0..self.cursor.be32("number of capabilities")? {
+                        match self.cursor.short_text("capability")?.as_str() {
+                            "mapped-ram" => self.mapped = true,
+                            "x-ignore-shared" => self.ignore_shared = true,
+                            _ => {}
+                        }
+                    }
+                }
+                "configuration/uuid" => self.cursor.skip(16, "uuid")?,
+                _ => {
+                    let what = format!("the unknown subsection {name:?}");
+                    return Err(self.error(ImageErrorKind::Unsupported, what));
+                }
+            }
+        }
+    }
+
+    /// Records of the RAM section up to its end mark.
+    fn ram(&mut self) -> Result<(), ImageError> {
+        loop {
+            let record = self.cursor.be64("RAM record")?;
+            // The smallest page size leaves 10 bits for flags.
+            let flags = record & 0x3ff & (self.page_size - 1);
+            let offset = record & !(self.page_size - 1);
+            match flags & !CONTINUE {
+                END_OF_SECTION => return Ok(()),
+                MEM_SIZE => self.block_list(offset)?,
+                MULTIFD_FLUSH => {}
+                kind @ (FILL | PAGE | XBZRLE | COMPRESSED) => {
+                    let block = self.block(flags)?;
+                    let place = self.page(kind)?;
+                    self.add(block, offset, &place)?;
+                }
+                _ => {
+                    let what = format!("a RAM record with the unknown flags {flags:#x}");
+                    return Err(self.error(ImageErrorKind::Unsupported, what));
+                }
+            }
+        }
+    }
+
+    fn block(&mut self, flags: u64) -> Result<usize, ImageError> {
+        let index = if flags & CONTINUE != 0 {
+            self.last_block
+        } else {
+            let name = self.cursor.short_text("RAM block name")?;
+            self.blocks.iter().position(|block| block.name == name)
+        };
+        self.last_block = index;
+        index.ok_or_else(|| {
+            let what = "a page of a RAM block that was not listed";
+            self.error(ImageErrorKind::Malformed, what)
+        })
+    }
+
+    /// Passes over a page's data and says where it is.
+    fn page(&mut self, kind: u64) -> Result<PagePlace, ImageError> {
+        let at = self.cursor.at;
+        match kind {
+            FILL => self.cursor.u8("fill byte").map(PagePlace::Fill),
+            PAGE => {
+                self.cursor.skip(self.page_size, "page")?;
+                Ok(PagePlace::Stored(at))
+            }
+            COMPRESSED => {
+                let len = self.cursor.be32("length of a compressed page")?;
+                self.cursor.skip(len.into(), "compressed page")?;
+                Ok(PagePlace::Compressed(at))
+            }
+            _ => {
+                self.cursor.u8("XBZRLE kind")?;
+                let len = self.cursor.be16("length of an XBZRLE page")?;
+                self.cursor.skip(len.into(), "XBZRLE page")?;
+                Ok(PagePlace::Difference(at))
+            }
+        }
+    }
+
+    fn add(&mut self, block: usize, offset: u64, place: &PagePlace) -> Result<(), ImageError> {
+        let block = &self.blocks[block];
+        if offset >= block.len {
+            let what = format!(
+                "a page at {offset:#x} of a RAM block of {:#x} bytes",
+                block.len
+            );
+            return Err(self.error(ImageErrorKind::Malformed, what));
+        }
+        if self.pages.len() == MAX_PAGES {
+            let what = format!("more than {MAX_PAGES} pages");
+            return Err(self.error(ImageErrorKind::Limit, what));
+        }
+        if let Some(pa) = block.pa(offset) {
+            self.pages.push((pa / self.page_size, PageWord::new(place)));
+        }
+        Ok(())
+    }
+
+    /// The list of RAM blocks, which hold `total` bytes together.
+    fn block_list(&mut self, total: u64) -> Result<(), ImageError> {
+        let mut left = total;
+        let mut blocks = Vec::new();
+        while left > 0 {
+            let name = self.cursor.short_text("RAM block name")?;
+            let len = self.cursor.be64("RAM block length")?;
+            if len == 0 || len > left || blocks.len() == MAX_BLOCKS {
+                let what = format!("a RAM block of {len:#x} bytes, with {left:#x} left of all");
+                return Err(self.error(ImageErrorKind::Malformed, what));
+            }
+            left -= len;
+            if self.ignore_shared {
+                self.cursor.be64("RAM block address")?;
+            }
+            if self.mapped {
+                self.mapped_header(&name, len)?;
+            }
+            blocks.push(RamBlock {
+                name,
+                len,
+                parts: Vec::new(),
+            });
+        }
+        self.warnings
+            .extend(ram_blocks::place(&self.machine, &mut blocks));
+        self.blocks = blocks;
+        self.last_block = None;
+        Ok(())
+    }
+
+    /// `MappedRamHeader`; the stream goes on after the block's pages.
+    fn mapped_header(&mut self, name: &str, len: u64) -> Result<(), ImageError> {
+        let version = self.cursor.be32("mapped-ram version")?;
+        let page_size = self.cursor.be64("mapped-ram page size")?;
+        let bitmap_offset = self.cursor.be64("mapped-ram bitmap offset")?;
+        let pages_offset = self.cursor.be64("mapped-ram pages offset")?;
+        if version != 1 || !page_size.is_power_of_two() || !(1 << 10..=1 << 20).contains(&page_size)
+        {
+            let what = format!("mapped-ram version {version} with pages of {page_size:#x} bytes");
+            return Err(self.error(ImageErrorKind::Unsupported, what));
+        }
+        // A block that is not in the file (ignored as shared) has zeros here.
+        if pages_offset == 0 {
+            return Ok(());
+        }
+        match pages_offset.checked_add(len) {
+            Some(end) if pages_offset >= self.cursor.at => self.cursor.at = end,
+            _ => {
+                let what = format!("mapped-ram pages at {pages_offset:#x} are impossible");
+                return Err(self.error(ImageErrorKind::Malformed, what));
+            }
+        }
+        self.mapped_blocks.push(MappedBlock {
+            name: name.to_owned(),
+            page_size,
+            bitmap_offset,
+            pages_offset,
+        });
+        Ok(())
+    }
+}
+
+/// Runs of pages from the bitmaps of mapped-ram: a clear bit is a page of zeros.
+fn mapped_pieces(
+    store: &Store,
+    blocks: &[RamBlock],
+    mapped: &[MappedBlock],
+) -> Result<Vec<Piece>, ImageError> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for place in mapped {
+        let Some(block) = blocks.iter().find(|block| block.name == place.name) else {
+            continue;
+        };
+        for part in &block.parts {
+            let page_size = place.page_size;
+            let mut page = part.offset / page_size;
+            let end = (part.offset + part.len).div_ceil(page_size);
+            while page < end {
+                let len = CHUNK.min(end.div_ceil(8) - page / 8);
+                let at = place.bitmap_offset.saturating_add(page / 8);
+                let bytes = store.bytes(at, len, "bitmap of mapped-ram")?;
+                let first = page / 8 * 8;
+                while page < end.min(first + len * 8) {
+                    let within = page - first;
+                    let set = bytes[(within / 8) as usize] >> (within % 8) & 1 != 0;
+                    let from = (page * page_size).max(part.offset);
+                    let to = ((page + 1) * page_size).min(part.offset + part.len);
+                    let piece = Piece {
+                        pa: part.pa + (from - part.offset),
+                        len: to - from,
+                        place: if set {
+                            Place::File {
+                                file: 0,
+                                offset: place.pages_offset.saturating_add(from),
+                            }
+                        } else {
+                            Place::Zero
+                        },
+                    };
+                    if !extend(pieces.last_mut(), &piece) {
+                        if pieces.len() == MAX_PIECES {
+                            let what = format!("more than {MAX_PIECES} runs of pages");
+                            return Err(ImageError::new(ImageErrorKind::Limit, store.name(), what));
+                        }
+                        pieces.push(piece);
+                    }
+                    page += 1;
+                }
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+/// Adds a piece to the one before it, if it continues that.
+fn extend(last: Option<&mut Piece>, next: &Piece) -> bool {
+    match last {
+        Some(last) if last.pa + last.len == next.pa && last.end_place() == next.place => {
+            last.len += next.len;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Sorts by page and keeps the last entry of each.
+fn settle(mut pages: Vec<PageEntry>) -> Vec<PageEntry> {
+    // Stable: of equal pages, the one sent last comes last.
+    pages.sort_by_key(|&(page, _)| page);
+    let mut kept = 0;
+    for index in 0..pages.len() {
+        let next = pages.get(index + 1).map(|&(page, _)| page);
+        if next != Some(pages[index].0) {
+            pages[kept] = pages[index];
+            kept += 1;
+        }
+    }
+    pages.truncate(kept);
+    pages
+}
+
+fn segments(pages: &[PageEntry], page_size: u64) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for &(page, _) in pages {
+        let pa = page * page_size;
+        match segments.last_mut() {
+            Some(last) if last.pa.0 + last.len == pa => last.len += page_size,
+            _ => segments.push(Segment {
+                pa: Pa(pa),
+                len: page_size,
+                file_offset: None,
+            }),
+        }
+    }
+    segments
+}
+
+/// An image of pages that are spread over a stream.
+struct Pages {
+    store: Store,
+    page_size: u64,
+    /// By page, each once.
+    pages: Vec<PageEntry>,
+    segments: Vec<Segment>,
+    description: Description,
+}
+
+impl BlockFormat for Pages {
+    type Place = PageWord;
+
+    fn find(&self, pa: u64) -> Result<Block<PageWord>, ReadError> {
+        let page = pa / self.page_size;
+        let index = self
+            .pages
+            .binary_search_by_key(&page, |&(page, _)| page)
+            .map_err(|_| ReadError::Absent { pa: Pa(pa) })?;
+        Ok(Block {
+            pa: page * self.page_size,
+            len: self.page_size as usize,
+            place: self.pages[index].1,
+        })
+    }
+
+    fn in_place(&self, block: &Block<PageWord>) -> Option<RawBytes<'_>> {
+        match block.place.place() {
+            PagePlace::Stored(offset) => self.store.in_place(offset, block.len),
+            _ => None,
+        }
+    }
+
+    fn load(&self, block: &Block<PageWord>, buf: &mut [u8]) -> Result<(), ReadError> {
+        let damaged = |offset: u64, what: &str| ReadError::Damaged {
+            pa: Pa(block.pa),
+            offset,
+            what: format!("{}: {what}", self.store.name()),
+        };
+        let read = |offset: u64, buf: &mut [u8]| {
+            self.store
+                .read_at(offset, buf)
+                .map_err(|error| match error {
+                    StoreError::End => ReadError::Changed,
+                    StoreError::Io(error) => damaged(offset, &error),
+                })
+        };
+        match block.place.place() {
+            PagePlace::Fill(byte) => {
+                buf.fill(byte);
+                Ok(())
+            }
+            PagePlace::Stored(offset) => read(offset, buf),
+            PagePlace::Compressed(offset) => {
+                let mut len = [0; 4];
+                read(offset, &mut len)?;
+                let len = u32::from_be_bytes(len) as usize;
+                // zlib adds little to what it cannot compress (compressBound).
+                if len > buf.len() + buf.len() / 8 + 64 {
+                    return Err(damaged(
+                        offset,
+                        "a compressed page that is larger than a page",
+                    ));
+                }
+                let mut compressed = vec![0; len];
+                read(offset + 4, &mut compressed)?;
+                Codec::Zlib
+                    .decompress(&compressed, buf)
+                    .map_err(|what| damaged(offset, &what))
+            }
+            PagePlace::Difference(offset) => Err(damaged(
+                offset,
+                "the page was sent as a difference (XBZRLE), which is not read: save without that capability",
+            )),
+        }
+    }
+
+    fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    fn changed(&self) -> bool {
+        self.store.changed()
+    }
+
+    fn description(&self) -> &Description {
+        &self.description
+    }
+}
