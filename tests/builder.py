@@ -193,7 +193,8 @@ def build(
     for pa, table in builder.tables.items():
         content = pack(spec.depths[table.depth], table.entries)
         if wild and table.depth and chance.random() < 0.1:
-            content = content[: chance.choice([0, 8, len(content) - 1])]
+            size = len(content)
+            content = content[: chance.choice([0, 8, size // 4, size // 2, size - 1])]
         if content:
             image.tables.append((table.depth, pa, content))
     return image
