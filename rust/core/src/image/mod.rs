@@ -17,7 +17,6 @@ mod fields;
 mod flat;
 mod flattened;
 mod kdump;
-mod kdump_parts;
 mod libvirt;
 mod lime;
 mod migration;

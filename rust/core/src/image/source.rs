@@ -1,9 +1,11 @@
 //! Where the bytes of an image come from: a mapped file, a file that can only be read
 //! piece by piece, or memory.
 
+use super::ReadError;
 use super::error::{ImageError, ImageErrorKind};
 use super::flattened::Rearranged;
 use super::mmap::{self, Mapping, RawBytes};
+use crate::addr::Pa;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -242,6 +244,30 @@ impl Store {
         let bytes = self.in_place(offset, buf.len()).ok_or(StoreError::End)?;
         bytes.copy_to(buf);
         Ok(())
+    }
+
+    /// Copies the memory of `pa` from `offset` into all of `buf`.
+    pub(crate) fn read_memory(&self, pa: Pa, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_at(offset, buf)
+            .map_err(|error| self.memory_error(pa, offset, error))
+    }
+
+    /// What a failed read of the memory of `pa` means.
+    pub(crate) fn memory_error(&self, pa: Pa, offset: u64, error: StoreError) -> ReadError {
+        match error {
+            StoreError::End if self.changed() => ReadError::Changed,
+            StoreError::End => self.damaged(pa, offset, "the file ends before that"),
+            StoreError::Io(error) => self.damaged(pa, offset, &error),
+        }
+    }
+
+    /// Damage at `offset` that makes the memory of `pa` unreadable.
+    pub(crate) fn damaged(&self, pa: Pa, offset: u64, what: &str) -> ReadError {
+        ReadError::Damaged {
+            pa,
+            offset,
+            what: format!("{}: {what}", self.name),
+        }
     }
 
     /// The `len` bytes at `offset` that hold the structure `what`.

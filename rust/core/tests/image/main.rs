@@ -8,6 +8,7 @@ mod kdump;
 mod lime;
 mod live;
 mod migration;
+mod mutations;
 mod raw;
 mod shrink;
 mod snapshot;

@@ -15,7 +15,7 @@ fn tag(name: &str, indices: &[u32], value: &[u8]) -> Vec<u8> {
     out
 }
 
-fn block(name: &str, compressed: bool, bytes: &[u8]) -> Vec<u8> {
+pub fn block(name: &str, compressed: bool, bytes: &[u8]) -> Vec<u8> {
     let size = if compressed { 0x3e } else { 0x3f };
     let mut out = ((name.len() << 8 | size) as u16).to_le_bytes().to_vec();
     out.extend(name.as_bytes());
@@ -27,7 +27,7 @@ fn block(name: &str, compressed: bool, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn state(groups: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn state(groups: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut out = 0xbed2_bed2u32.to_le_bytes().to_vec();
     out.extend(8u32.to_le_bytes());
     out.extend((groups.len() as u32).to_le_bytes());
@@ -47,7 +47,7 @@ fn state(groups: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Regions as (page in the file, page of memory, pages).
-fn regions(list: &[(u32, u32, u32)]) -> Vec<u8> {
+pub fn regions(list: &[(u32, u32, u32)]) -> Vec<u8> {
     let mut out = tag("regionsCount", &[], &(list.len() as u32).to_le_bytes());
     for (number, (page, ppn, pages)) in (0u32..).zip(list) {
         out.extend(tag("regionPageNum", &[number], &page.to_le_bytes()));

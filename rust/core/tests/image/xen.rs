@@ -3,7 +3,7 @@ use crate::support::{coverage, open_bytes, pattern, read, refusal, try_damage, t
 const PAGE: usize = 4096;
 
 /// A core as `xl dump-core` writes it: sections, no segments.
-fn write(table: (&str, Vec<u8>), pages: &[u8], context: &[u8]) -> Vec<u8> {
+pub fn write(table: (&str, Vec<u8>), pages: &[u8], context: &[u8]) -> Vec<u8> {
     let mut note = Vec::new();
     for word in [4u32, 32, 0x0200_0001] {
         note.extend(word.to_le_bytes());
@@ -52,7 +52,7 @@ fn write(table: (&str, Vec<u8>), pages: &[u8], context: &[u8]) -> Vec<u8> {
     out
 }
 
-fn words(values: &[u64]) -> Vec<u8> {
+pub fn words(values: &[u64]) -> Vec<u8> {
     values
         .iter()
         .flat_map(|value| value.to_le_bytes())
