@@ -7,11 +7,18 @@ as columns.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import errors
 from ._fastwalk import __version__
 from .image import Image, open
 from .mode import Mode, mode, modes
 from .space import AddressSpace, Count
+
+if TYPE_CHECKING:
+    import os
+
+    from .mappings import Mappings, Tables
 
 __all__ = [
     "AddressSpace",
@@ -23,4 +30,13 @@ __all__ = [
     "mode",
     "modes",
     "open",
+    "read",
 ]
+
+
+def read(path: str | os.PathLike[str]) -> Mappings | Tables:
+    """Results back from a Parquet or Arrow file: see :func:`fastwalk.store.read`."""
+    from .store import read
+
+    return read(path)
+

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .space import AddressSpace
 
 
+LARGEST_HASHED = 1 << 30
+"""Files up to so many bytes are hashed without being asked for."""
+
+
 class Segment(NamedTuple):
     """A run of physical addresses that an image says something about."""
 
@@ -76,18 +80,28 @@ def open(
         return Image(inner, f"file descriptor {source}", layout)
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        return Image(_fastwalk.open_path(path, format, base, not mapped), path, layout)
+        inner = _fastwalk.open_path(path, format, base, not mapped)
+        return Image(inner, path, layout, hashable=path)
     data = source if isinstance(source, bytes) else bytes(source)
-    return Image(_fastwalk.open_bytes(data, "<bytes>", format, base), "<bytes>", layout)
+    inner = _fastwalk.open_bytes(data, "<bytes>", format, base)
+    return Image(inner, "<bytes>", layout, hashable=data)
 
 
 class Image:
     """A physical-memory image. Made by :func:`open`."""
 
-    def __init__(self, inner: _fastwalk.Image, name: str, layout: Layout | None = None) -> None:
+    def __init__(
+        self,
+        inner: _fastwalk.Image,
+        name: str,
+        layout: Layout | None = None,
+        hashable: str | bytes | None = None,
+    ) -> None:
         self._inner = inner
         self.name = name
         self._layout = layout
+        self._hashable = hashable
+        self._sha256: str | None = None
 
     def __repr__(self) -> str:
         size = sum(segment.size for segment in self.segments)
@@ -141,6 +155,16 @@ class Image:
     def vmcoreinfo(self) -> str | None:
         """The text of VMCOREINFO, where the container has it."""
         return self._inner.vmcoreinfo
+
+    def sha256(self, largest: int | None = LARGEST_HASHED) -> str | None:
+        """SHA-256 of the file (or of the bytes), in hex, as sha256sum has it; kept once it
+        was computed. None where it has more than ``largest`` bytes, where it was opened
+        by a descriptor, or cannot be read any more."""
+        if self._sha256 is None and self._hashable is not None:
+            from .origin import sha256_of
+
+            self._sha256 = sha256_of(self._hashable, largest)
+        return self._sha256
 
     def read(self, pa: int, size: int) -> bytes:
         """The bytes at a physical address. ImageError where any of them is not there."""
@@ -234,5 +258,3 @@ class Image:
                 f"{self.name}: the root table at {root:#x} (depth 0, {size} bytes) cannot be "
                 f"read: {error}; {where}; is it the right image, and the right root?"
             ) from None
-
-

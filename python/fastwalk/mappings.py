@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import arch
 from .arch.spec import EXEC, READ, USER, USER_EXEC, WRITE, Spec
+from .frames import Columnar, Frame
+from .mode import Mode
+from .origin import Origin
 
 if TYPE_CHECKING:
+    import os
+    from typing import BinaryIO
+
     from numpy.typing import NDArray
 
     from . import _fastwalk
@@ -65,7 +72,7 @@ def size_text(size: int) -> str:
     return f"{size}{'BKMGTPE'[unit]}"
 
 
-class Mappings:
+class Mappings(Columnar):
     """What an address space maps: columns of equal length, as NumPy arrays.
 
     ``start`` uint64, first virtual address; ``size`` uint64, bytes, 0 for 2^64; ``pa``
@@ -78,7 +85,16 @@ class Mappings:
     The columns of a walk are shown without a copy, and read-only. Index with a slice (a
     view), a boolean mask or an array of row numbers (a copy), or a number (a
     :class:`Mapping`).
+
+    A walk of several address spaces has one more column, ``space`` uint32: an index into
+    :attr:`spaces`. Where their modes differ in depth, ``depth`` is counted as in the
+    deepest of them, so that equal numbers are equal levels.
+
+    ``polars.DataFrame(maps)``, ``pyarrow.table(maps)`` and DuckDB take the columns through
+    the Arrow PyCapsule interface, without a copy.
     """
+
+    NAMES = _COLUMNS
 
     def __init__(
         self,
@@ -87,10 +103,13 @@ class Mappings:
         *,
         complete: bool = True,
         warnings: tuple[str, ...] = (),
+        origin: Origin | None = None,
     ) -> None:
         self._columns = columns
         self.spec = spec
-        """The paging mode."""
+        """The paging mode; of several spaces, the one with the most depths."""
+        self.origin = origin
+        """What was walked, where that is known."""
         self.complete = complete
         """False where rows are missing: the result was truncated, or a table could not
         be read."""
@@ -98,7 +117,9 @@ class Mappings:
         """What could not be read, a line each."""
 
     @classmethod
-    def from_walk(cls, walked: _fastwalk.Walked, spec: Spec) -> Mappings:
+    def from_walk(
+        cls, walked: _fastwalk.Walked, spec: Spec, origin: Origin | None = None
+    ) -> Mappings:
         """The core's columns, without a copy."""
         wide = ("start", "size", "pa", "attributes")
         columns = {
@@ -107,10 +128,10 @@ class Mappings:
         }
         totals = walked.totals
         complete = totals.rows == len(columns["start"]) and not totals.absent
-        return cls(columns, spec, complete=complete, warnings=tuple(totals.damage))
+        return cls(columns, spec, complete=complete, warnings=tuple(totals.damage), origin=origin)
 
     @classmethod
-    def from_dump(cls, dump: _fastwalk.Dump, spec: Spec) -> Mappings:
+    def from_dump(cls, dump: _fastwalk.Dump, spec: Spec, origin: Origin | None = None) -> Mappings:
         """Lines of a kernel's dumper: ``attributes`` is the masked value, ``depth`` the
         kernel's level number, ``effective`` the dumper's own path state, ``pa`` 0."""
         start = np.frombuffer(dump.start, np.uint64)
@@ -125,7 +146,7 @@ class Mappings:
             "kind": np.where(absent != 0, ABSENT, NOTE).astype(np.uint8),
         }
         complete = not dump.absent_tables
-        return cls(columns, spec, complete=complete, warnings=tuple(dump.damage))
+        return cls(columns, spec, complete=complete, warnings=tuple(dump.damage), origin=origin)
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -212,8 +233,98 @@ class Mappings:
         if isinstance(key, (int, np.integer)):
             row = [int(self._columns[name][key]) for name in _COLUMNS]
             return Mapping(*row[:-1], kind=KINDS[row[-1]])
-        picked = {name: column[key] for name, column in self._columns.items()}
-        return Mappings(picked, self.spec, complete=self.complete, warnings=self.warnings)
+        return self._like({name: column[key] for name, column in self._columns.items()})
+
+    def _like(self, columns: dict[str, np.ndarray]) -> Mappings:
+        return Mappings(
+            columns,
+            self.spec,
+            complete=self.complete,
+            warnings=self.warnings,
+            origin=self.origin,
+        )
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the address spaces that were walked."""
+        return tuple(space.name for space in self.origin.spaces) if self.origin else ()
+
+    def of_space(self, which: int | str) -> Mappings:
+        """The rows of one address space, by its number or name, without the ``space``
+        column. KeyError."""
+        if "space" not in self._columns or self.origin is None:
+            raise KeyError(f"{which!r}: these are the mappings of one address space")
+        names = self.spaces
+        if isinstance(which, str) and which not in names:
+            raise KeyError(f"{which!r}; there are {', '.join(names)}")
+        number = names.index(which) if isinstance(which, str) else range(len(names))[which]
+        rows = self._columns["space"] == number
+        columns = {name: c[rows] for name, c in self._columns.items() if name != "space"}
+        walked = self.origin.spaces[number]
+        origin = replace(self.origin, spaces=(walked,))
+        spec = arch.spec_of(walked.mode, walked.index_va_bits)
+        columns["depth"] = columns["depth"] - np.uint8(len(self.spec.depths) - len(spec.depths))
+        return Mappings(
+            columns,
+            spec,
+            complete=self.complete,
+            warnings=self.warnings,
+            origin=origin,
+        )
+
+    def frame(self, *, decoded: bool = False) -> Frame:
+        """The columns as a :class:`~fastwalk.frames.Frame`, without a copy.
+
+        ``decoded`` adds, beside the raw bits, ``level`` (the kernel's name of the depth)
+        and ``kind_name``, and what :func:`fastwalk.decode.decoded` makes of the
+        attributes: ``rw``, ``nx``, ``user``, ``memory``, ``flags`` and more.
+        """
+        columns = dict(self._columns)
+        categories: dict[str, tuple[str, ...]] = {}
+        if "space" in columns:
+            categories["space"] = self.spaces
+        if decoded:
+            more, texts = self._decoded()
+            columns |= more
+            categories |= texts
+        return Frame(columns, categories, self._metadata())
+
+    def _decoded(self) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+        from . import decode
+
+        leaf = self.is_leaf
+        columns, texts = decode.decoded(
+            self.spec, self.depth, self.attributes, self.effective, leaf
+        )
+        names = tuple(depth.name for depth in self.spec.depths)
+        deepest = int(self.depth.max(initial=0))
+        levels = (*names, *map(str, range(len(names), deepest + 1)))
+        return {"level": self.depth, "kind_name": self.kind, **columns}, {
+            "level": levels,
+            "kind_name": KINDS,
+            **texts,
+        }
+
+    def _metadata(self, with_hash: bool = False) -> dict[str, object]:
+        from ._fastwalk import __version__
+
+        return {
+            "version": __version__,
+            "what": "mappings",
+            "mode": self.spec.name,
+            "index_va_bits": Mode(self.spec).index_va_bits,
+            "complete": self.complete,
+            "warnings": list(self.warnings),
+            "origin": self.origin.to_json(with_hash=with_hash) if self.origin else None,
+        }
+
+    def to_parquet(self, path: str | os.PathLike[str] | BinaryIO, *, decoded: bool = False) -> None:
+        """Writes a Parquet file that :func:`fastwalk.read` reads back: the columns, and
+        version, mode, layout and the SHA-256 of the image file (of files up to 1 GiB)
+        in its metadata. Needs pyarrow."""
+        frame = self.frame(decoded=decoded)
+        frame.metadata = self._metadata(with_hash=True)
+        frame.to_parquet(path)
 
     def __iter__(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS]
@@ -241,20 +352,23 @@ class Mappings:
             int(self._columns[name][index]) for name in _COLUMNS
         )
         end = start + (size or 1 << 64)
-        place = f"  {start:#018x}-{end % (1 << 64):#018x} {size_text(size):>9}"
-        level = self.spec.depths[depth].name if depth < len(self.spec.depths) else str(depth)
+        spec, space = self.spec, ""
+        if "space" in self._columns:
+            space = f" {self.spaces[int(self._columns['space'][index])]}"
+        place = f" {space} {start:#018x}-{end % (1 << 64):#018x} {size_text(size):>9}"
+        level = spec.depths[depth].name if depth < len(spec.depths) else str(depth)
         if kind == ABSENT:
             return f"{place} {level:<4} absent: its table at {pa:#x} is not in the image"
         if kind == OTHER:
             return f"{place} {level:<4} other, attributes {attributes:#x}"
         if kind == NOTE:
             return f"{place} level {depth}, value {attributes:#x}"
-        allowed = permission_text(effective, self.spec.permissions)
-        names = " ".join(arch.decode(self.spec.name, attributes))
+        allowed = permission_text(effective, spec.permissions)
+        names = " ".join(arch.decode(spec.name, attributes))
         return f"{place} {level:<4} -> {pa:#x} {allowed} {names}".rstrip()
 
 
-class Tables:
+class Tables(Columnar):
     """The unique tables of an address space: columns of equal length, as NumPy arrays.
 
     ``depth`` uint8; ``pa`` uint64; ``va`` uint64, the lowest address that the table
@@ -292,6 +406,18 @@ class Tables:
             },
             spec,
         )
+
+    def frame(self, *, decoded: bool = False) -> Frame:
+        """The columns as a :class:`~fastwalk.frames.Frame`, without a copy; ``decoded``
+        adds ``level``, the kernel's name of the depth."""
+        from ._fastwalk import __version__
+
+        columns, categories = dict(self.columns), {}
+        if decoded:
+            columns["level"] = self.depth
+            categories["level"] = tuple(depth.name for depth in self.spec.depths)
+        metadata = {"version": __version__, "what": "tables", "mode": self.spec.name}
+        return Frame(columns, categories, metadata)
 
     def __len__(self) -> int:
         return len(self.pa)

@@ -10,8 +10,8 @@ from .arch.spec import Half, Spec
 from .errors import SpecError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
     from numpy import uint8
+    from numpy.typing import ArrayLike, NDArray
 
 KINDS = ("none", "table", "leaf", "other")
 """Kinds of an entry, by the numbers that :meth:`Mode.classify` gives."""
@@ -47,6 +47,12 @@ class Mode:
     def name(self) -> str:
         """Its name."""
         return self.spec.name
+
+    @property
+    def index_va_bits(self) -> int | None:
+        """With how many bits the root is indexed, where these are not the mode's."""
+        bits = self.spec.page_bits + sum(depth.index_bits for depth in self.spec.depths)
+        return None if bits == self.spec.va_bits else bits
 
     @cached_property
     def plan(self) -> _fastwalk.Plan:

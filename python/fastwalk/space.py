@@ -12,6 +12,7 @@ from .arch.spec import Half, Window
 from .errors import ImageError, LayoutError
 from .layout import Layout, Root, View
 from .mode import Mode, mode
+from .progress import reporting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
     from .image import Image
     from .mappings import Mappings, Tables
+    from .origin import Origin
     from .text.ptdump import Rows
 
 Coalesce = Literal["ptdump", "attributes", "physical", "none"]
-Progress = Callable[[int, int], object]
+Progress = Callable[[int, int], object] | bool
 """Called about 20 times a second with (tables scanned, rows written); returning
-something true, or raising, ends the walk."""
+something true, or raising, ends the walk. True shows it on a terminal or in a notebook
+(:mod:`fastwalk.progress`); None shows it in a notebook, False never."""
 
 MOST_ROWS = 1 << 26
 ROW_BYTES = 35
@@ -221,19 +224,39 @@ class AddressSpace:
         budget = default_budget() if budget is None else budget
         if coalesce == "ptdump":
             return self._walk_notes(start, end, threads, isa, budget, progress)
-        walked = _fastwalk.walk(
-            self.image.inner,
-            self.mode.plan,
-            [self.root],
-            self._spans(start, end),
-            coalesce=coalesce,
-            budget=budget,
-            truncate=truncate,
-            threads=threads,
-            isa=isa,
-            progress=progress,
+        with reporting(progress, "walking") as report:
+            walked = _fastwalk.walk(
+                self.image.inner,
+                self.mode.plan,
+                [self.root],
+                self._spans(start, end),
+                coalesce=coalesce,
+                budget=budget,
+                truncate=truncate,
+                threads=threads,
+                isa=isa,
+                progress=report,
+            )
+        return Mappings.from_walk(walked, self.mode.spec, self.origin(coalesce))
+
+    def origin(self, coalesce: str = "attributes") -> Origin:
+        """Where this space is from, as results keep it."""
+        from .origin import Origin, Walked
+
+        layout = self.layout
+        role = layout.roots[self.root_name].role if self.root_name in layout.roots else "kernel"
+        walked = Walked(
+            self.root_name or "root",
+            self.mode.name,
+            self.root,
+            self.half.name,
+            role,
+            self.view,
+            self.mode.index_va_bits,
         )
-        return Mappings.from_walk(walked, self.mode.spec)
+        segments = tuple((segment.pa, segment.size) for segment in self.image.segments)
+        image = self.image
+        return Origin(image.name, layout, (walked,), coalesce, segments, hashed=image.sha256)
 
     def _walk_notes(
         self,
@@ -247,7 +270,7 @@ class AddressSpace:
         from .mappings import Mappings
 
         dump = self._dump(self.view, None, (start, end), threads, isa, budget, progress)[1]
-        return Mappings.from_dump(dump, self.mode.spec)
+        return Mappings.from_dump(dump, self.mode.spec, self.origin("ptdump"))
 
     def count(
         self,
@@ -270,19 +293,20 @@ class AddressSpace:
                 [marker.address for marker in view.markers],
                 threads=threads,
                 isa=isa,
-                progress=progress,
+                progress=progress if callable(progress) else None,
             )
             return Count(lines, 0, 0, 0, ())
-        total = _fastwalk.count(
-            self.image.inner,
-            self.mode.plan,
-            [self.root],
-            self._spans(start, end),
-            coalesce=coalesce,
-            threads=threads,
-            isa=isa,
-            progress=progress,
-        )
+        with reporting(progress, "counting") as report:
+            total = _fastwalk.count(
+                self.image.inner,
+                self.mode.plan,
+                [self.root],
+                self._spans(start, end),
+                coalesce=coalesce,
+                threads=threads,
+                isa=isa,
+                progress=report,
+            )
         return Count(total.rows, total.leaves, total.others, total.absent, tuple(total.tables))
 
     def tables(
@@ -406,17 +430,18 @@ class AddressSpace:
         progress: Progress | None = None,
     ) -> tuple[arch.Dialect, _fastwalk.Dump, View]:
         dialect, shown, ranges = self._dialect_of(view, version, clip)
-        dump = _fastwalk.dump(
-            self.image.inner,
-            _fastwalk.Dumper(dialect),
-            self.root,
-            spans(dialect.half, ranges),
-            [marker.address for marker in shown.markers],
-            budget=default_budget() if budget is None else budget,
-            threads=threads,
-            isa=isa,
-            progress=progress,
-        )
+        with reporting(progress, "walking") as report:
+            dump = _fastwalk.dump(
+                self.image.inner,
+                _fastwalk.Dumper(dialect),
+                self.root,
+                spans(dialect.half, ranges),
+                [marker.address for marker in shown.markers],
+                budget=default_budget() if budget is None else budget,
+                threads=threads,
+                isa=isa,
+                progress=report,
+            )
         return dialect, dump, shown
 
     def ptdump_pieces(

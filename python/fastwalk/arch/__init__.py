@@ -9,6 +9,9 @@ An architecture is one module of this package. It exposes
     a leaf, for people to read (:func:`attributes`)
 ``DIALECTS``
     the kernel versions that its dialects were written from, such as ``"6.12.117"``
+``MEMORY``
+    optional: mode name -> factory of, for each depth, ``((name, mask, value), ...)``: the
+    memory types of its leaves, as Linux sets them up (:func:`memory_types`)
 ``UNPROVED``
     optional: why no kernel's own text stands behind the dialects
 ``dialect(layout, root, view, version)``
@@ -127,6 +130,14 @@ def versions(mode: str) -> tuple[str, ...]:
 def unproved(mode: str) -> str:
     """Why no kernel's text stands behind the dialects of a mode; empty where one does."""
     return getattr(_find(mode), "UNPROVED", "")
+
+
+def memory_types(mode: str) -> tuple[tuple[Attribute, ...], ...]:
+    """For each depth of a mode, the memory types of its leaves: (name, mask, value). Empty
+    where the tables know none."""
+    known: Mapping[str, Callable[[], tuple[tuple[Attribute, ...], ...]]]
+    known = getattr(_find(mode), "MEMORY", {})
+    return known[mode]() if mode in known else ((),) * len(spec_of(mode).depths)
 
 
 def decode(mode: str, value: int) -> tuple[str, ...]:

@@ -291,6 +291,33 @@ def _long_attributes() -> tuple[tuple[str, int, int], ...]:
 
 ATTRIBUTES = {"arm-short": _short_attributes, "arm-lpae": _long_attributes}
 
+# TEX[0], C and B choose the type with SCTLR.TRE = 1: arch/arm/mm/proc-v7-2level.S, "TEX remap".
+# Long descriptors: pgtable-3level.h, L_PTE_MT_*.
+_TYPES = (
+    "uncached", "bufferable", "writethrough", "writeback", "device", "reserved", "reserved",
+    "writealloc",
+)  # fmt: skip
+
+
+def _short_types(tex0: int) -> tuple[tuple[str, int, int], ...]:
+    mask = tex0 | C | B
+    return tuple(
+        (name, mask, (tex0 if index & 4 else 0) | (index & 3) << 2)
+        for index, name in enumerate(_TYPES)
+    )
+
+
+def _short_memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
+    return _short_types(0x1000), _short_types(0x40)
+
+
+def _long_memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
+    types = tuple((name, ATTR_INDX, index << 2) for index, name in enumerate(_TYPES))
+    return (types,) * 3
+
+
+MEMORY = {"arm-short": _short_memory, "arm-lpae": _long_memory}
+
 # --- ptdump ------------------------------------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

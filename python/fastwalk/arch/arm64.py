@@ -234,6 +234,19 @@ def _attributes_of(mode: Mode) -> Callable[[], tuple[tuple[str, int, int], ...]]
 
 ATTRIBUTES = {name: _attributes_of(mode) for name, mode in _MODES.items()}
 
+
+
+# MT_*, asm/memory.h:172 of 6.12: what Linux puts into MAIR_EL1.
+_TYPES = ("normal", "tagged", "normal-nc", "device-nGnRnE", "device-nGnRE")
+
+
+def _memory_of(mode: Mode) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
+    types = tuple((name, ATTR_INDEX, index << 2) for index, name in enumerate(_TYPES))
+    return lambda: (types,) * len(_spec(mode, None).depths)
+
+
+MEMORY = {name: _memory_of(mode) for name, mode in _MODES.items()}
+
 # ---- ptdump: arch/arm64/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -14,6 +14,8 @@ bits 39:12 of the address. All is big-endian.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..layout import Layout, Root, View
 from ._common import PGD, PMD, PTE, fixed, key_mask
 from .dialect import Dialect, Flag, Level, MarkerPolicy, NoteDepth, NoteRule, Style, TextField
@@ -141,6 +143,15 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
+
+
+
+def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
+    types = (("normal", NO_CACHE, 0), ("uncached", NO_CACHE, NO_CACHE))
+    return lambda: (types,) * len(MODES[mode](None).depths)
+
+
+MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
 # ---- ptdump: there is none in 6.12 ------------------------------------------------------
 

@@ -166,6 +166,18 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
+
+
+def _memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
+    types = (
+        ("normal", ATT, 0), ("SAO", ATT, 0x10), ("non-idempotent", ATT, 0x20),
+        ("tolerant", ATT, 0x30),
+    )  # fmt: skip
+    return (types,) * 4
+
+
+MEMORY = dict.fromkeys(MODES, _memory)
+
 # ---- ptdump: arch/powerpc/mm/ptdump/ptdump.c, book3s64.c --------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -193,6 +193,17 @@ def _attributes(wide: bool) -> Callable[[], tuple[tuple[str, int, int], ...]]:
 
 ATTRIBUTES = {mode: _attributes(mode != "riscv32-sv32") for mode in MODES}
 
+
+
+def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
+    # [Priv] Svpbmt. What 0 means, the platform's memory attributes say.
+    types = (("PMA", PBMT, 0), ("NC", PBMT, 1 << 61), ("IO", PBMT, 2 << 61))
+    known = types if mode != "riscv32-sv32" else types[:1]
+    return lambda: (known,) * len(MODES[mode](None).depths)
+
+
+MEMORY = {mode: _memory_of(mode) for mode in MODES}
+
 # ---- ptdump: arch/riscv/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -242,6 +242,29 @@ ATTRIBUTES = {
     "i386-2level": _attributes(0),
 }
 
+# The page attribute table as Linux programs it (arch/x86/mm/pat/memtype.c, pat_bp_init of
+# 6.12), by the index PAT:PCD:PWT (SDM 4.9.2).
+_PAT = ("WB", "WC", "UC-", "UC", "WB", "WP", "UC-", "WT")
+
+
+def _memory(pat: int) -> tuple[tuple[str, int, int], ...]:
+    bits = (pat, PCD, PWT)
+    return tuple(
+        (name, sum(bits), sum(bit for place, bit in enumerate(bits) if index & 4 >> place))
+        for index, name in enumerate(_PAT)
+    )
+
+
+def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
+    def factory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
+        upper = len(MODES[mode](None).depths) - 1
+        return (*(_memory(PAT_LARGE),) * upper, _memory(PAT))
+
+    return factory
+
+
+MEMORY = {mode: _memory_of(mode) for mode in MODES}
+
 # ---- ptdump: arch/x86/mm/dump_pagetables.c ----------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import fastwalk
 from fastwalk.errors import FastwalkError
@@ -103,6 +106,58 @@ def choose_space(options: argparse.Namespace) -> AddressSpace:
     if options.view is not None and root is not None:
         raise UsageError("--view has a root already; give --view or --root")
     return image.space(options.mode, root, half=options.half, view=options.view)
+
+
+def out_arguments(parser: argparse.ArgumentParser, *formats: str) -> None:
+    """--format and --output."""
+    parser.add_argument(
+        "--format",
+        choices=formats,
+        default=formats[0],
+        help=f"how to write (default: {formats[0]})",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write to a file instead of standard output"
+    )
+
+
+@contextmanager
+def text_out(options: argparse.Namespace) -> Iterator[TextIO]:
+    """Where text goes: --output, or standard output."""
+    if options.output is None:
+        yield sys.stdout
+        return
+    try:
+        file = open(options.output, "w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise _unwritable(options.output, error) from None
+    with file:
+        yield file
+
+
+@contextmanager
+def binary_out(options: argparse.Namespace) -> Iterator[BinaryIO]:
+    """Where bytes go: --output, or standard output where that is no terminal."""
+    if options.output is None:
+        if sys.stdout.isatty():
+            raise UsageError(
+                f"--format {options.format} is not for a terminal; give --output FILE, or a pipe"
+            )
+        # Seekless, and whole before it is written: a reader that goes away breaks nothing.
+        buffer = io.BytesIO()
+        yield buffer
+        sys.stdout.buffer.write(buffer.getbuffer())
+        return
+    try:
+        file = open(options.output, "wb")  # noqa: SIM115
+    except OSError as error:
+        raise _unwritable(options.output, error) from None
+    with file:
+        yield file
+
+
+def _unwritable(path: str, error: OSError) -> FastwalkError:
+    return FastwalkError(f"{path}: {error.strerror}; give a file to write to")
 
 
 def warn(text: str) -> None:

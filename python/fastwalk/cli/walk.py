@@ -6,8 +6,7 @@ example: fastwalk walk vmcore --coalesce physical --format csv
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from . import _common as common
 
@@ -28,8 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=common.address, metavar="VA", help="first address")
     parser.add_argument("--end", type=common.number, metavar="VA", help="address after the last")
+    common.out_arguments(parser, "text", "csv", "json", "parquet", "arrow")
     parser.add_argument(
-        "--format", choices=["text", "csv", "json"], default="text", help="how to write rows"
+        "--decoded",
+        action="store_true",
+        help="parquet and arrow: add columns rw, nx, user, memory type and more",
     )
     parser.add_argument(
         "--kasan",
@@ -51,18 +53,28 @@ def run(options: argparse.Namespace) -> int:
             threads=options.threads,
             isa=options.isa,
             budget=options.budget,
+            progress=True,
         )
     except ValueError as error:
         raise common.UsageError(str(error)) from None
     for warning in maps.warnings:
         common.warn(warning)
-    write(maps, options.format)
+    if options.format in ("parquet", "arrow"):
+        with common.binary_out(options) as file:
+            if options.format == "parquet":
+                maps.to_parquet(file, decoded=options.decoded)
+            else:
+                maps.frame(decoded=options.decoded).to_ipc(file)
+        return 0
+    if options.decoded:
+        raise common.UsageError("--decoded goes with --format parquet or arrow")
+    with common.text_out(options) as out:
+        write(maps, options.format, out)
     return 0
 
 
-def write(maps: Mappings, format: str) -> None:
-    """Rows on standard output."""
-    out = sys.stdout
+def write(maps: Mappings, format: str, out: TextIO) -> None:
+    """Rows as text."""
     if format == "text":
         for index in range(len(maps)):
             out.write(maps.row_text(index).lstrip() + "\n")
@@ -83,4 +95,3 @@ def write(maps: Mappings, format: str) -> None:
         out.write(separator + json.dumps(row._asdict()))
         separator = ",\n"
     out.write("\n]\n")
-

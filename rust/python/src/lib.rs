@@ -2,6 +2,7 @@
 //! written in `python/fastwalk/_fastwalk.pyi`.
 #![deny(unsafe_code)]
 
+mod arrow;
 mod column;
 mod errors;
 mod image;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _fastwalk {
+    #[pymodule_export]
+    use crate::arrow::{export_array, export_schema, export_stream};
     #[pymodule_export]
     use crate::column::Column;
     #[pymodule_export]

@@ -260,16 +260,26 @@ impl BlockFormat for Avml {
 
     fn load(&self, block: &Block<usize>, buf: &mut [u8]) -> Result<(), ReadError> {
         let chunk = self.chunks[block.place];
-        let pa = Pa(block.pa);
+        let damaged = |what: &str| ReadError::Damaged {
+            pa: Pa(block.pa),
+            offset: chunk.offset,
+            what: format!("{}: {what}", self.store.name()),
+        };
+        let failed = |error| match error {
+            StoreError::End => ReadError::Changed,
+            StoreError::Io(error) => damaged(&error),
+        };
         if !chunk.compressed {
-            return self.store.read_memory(pa, chunk.offset, buf);
+            return self.store.read_at(chunk.offset, buf).map_err(failed);
         }
         // At most 2^24 bytes: a chunk's size has 24 bits.
         let mut compressed = vec![0; chunk.size as usize];
-        self.store.read_memory(pa, chunk.offset, &mut compressed)?;
+        self.store
+            .read_at(chunk.offset, &mut compressed)
+            .map_err(failed)?;
         Codec::Snappy
             .decompress(&compressed, buf)
-            .map_err(|what| self.store.damaged(pa, chunk.offset, &what))
+            .map_err(|what| damaged(&what))
     }
 
     fn segments(&self) -> &[Segment] {
