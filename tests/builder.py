@@ -143,7 +143,7 @@ class Places:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.low = 0x10_0000
-        self.high = 0
+        self.top = 1 << 64
 
     def align(self, depth: int) -> int:
         size = table_bytes(self.spec.depths[depth])
@@ -153,15 +153,15 @@ class Places:
         return max(size, reach & -reach)
 
     def take(self, depth: int, high: bool) -> int:
-        align = self.align(depth)
+        align, size = self.align(depth), table_bytes(self.spec.depths[depth])
         if high and depth:
-            self.high += 1
             reach = highest(self.spec, depth - 1)
-            return ((reach + 1) & ~(align - 1)) - self.high * 4 * align & reach
+            self.top = (min(reach + 1, self.top) - 2 * size) // align * align & reach
+            return self.top
         # A hole before each: no table runs into the next one.
         self.low = (self.low // align + 2) * align
         pa = self.low
-        self.low += table_bytes(self.spec.depths[depth])
+        self.low += size
         return pa
 
 
@@ -193,7 +193,8 @@ def build(
     for pa, table in builder.tables.items():
         content = pack(spec.depths[table.depth], table.entries)
         if wild and table.depth and chance.random() < 0.1:
-            content = content[: chance.choice([0, 8, len(content) - 1])]
+            size = len(content)
+            content = content[: chance.choice([0, 8, size // 4, size // 2, size - 1])]
         if content:
             image.tables.append((table.depth, pa, content))
     return image

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cut_dump
+import golden_cases
 import naive
 import pytest
 from cut_dump import CutImage
@@ -139,3 +140,31 @@ def test_symbols_by_name_and_by_address() -> None:
     assert va is not None
     assert kernel.pa(va) == Case("s390x-6.12").layout.root("swapper_pg_dir").pa
     assert symbols.nearest(va + 5) == ("swapper_pg_dir", 5)
+
+
+TOLD = [name for name in golden_cases.names() if "vmcoreinfo.txt" in Case(name).files]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_vmcoreinfo_and_tables_alone(name: str) -> None:
+    """Nothing of the kernel's data: mode, root and ranges are right all the same, every
+    heading is a true one, and what is missing is said."""
+    case = Case(name)
+    image = CutImage({}, [], case.files["vmcoreinfo.txt"].decode(), [], case.memory.memory.segments)
+    found = detect(image, spaces=True)
+    wanted = case.layout
+    view, wanted_view = found.layout.view(), wanted.view()
+    assert found.layout.mode == wanted.mode
+    assert found.layout.root(view.root) == wanted.root(wanted_view.root)
+    assert view.ranges == wanted_view.ranges
+    assert set(view.markers) <= set(wanted_view.markers)
+    assert any("derived" in warning for warning in found.warnings)
+    if wanted.kasan is not None:
+        assert found.layout.kasan is not None
+        tables = dict(found.layout.kasan.early_shadow)
+        assert tables
+        assert tables.items() <= dict(wanted.kasan.early_shadow).items()
+    # Page-table isolation: every root and the one behind it.
+    for root in wanted.roots.values():
+        if root.role == "pti-user":
+            assert root in found.layout.roots.values()

@@ -239,6 +239,8 @@ class _Node:
     def text(self, *choices: str) -> str:
         if not isinstance(self.value, str) or not self.value:
             self.fail(f"must be text, not {_shown(self.value)}", "write a string")
+        if not self.value.isprintable():
+            self.fail(f"{_shown(self.value)} has a character that does not print", "take it out")
         if choices and self.value not in choices:
             self.fail(f"{_shown(self.value)} is not known here", f"use one of {', '.join(choices)}")
         return self.value

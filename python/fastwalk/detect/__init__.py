@@ -15,12 +15,14 @@ from pkgutil import iter_modules
 from ..errors import FastwalkError
 from ..layout import Layout
 from . import family as _family
+from . import roots as _roots
 from . import spaces as _spaces
 from . import vmcoreinfo as _vmcoreinfo
 from .evidence import Evidence, Report
 from .family import Family
 from .identity import SYSNAME, UtsName, uts_at
 from .kernel import Kernel
+from .markers import MarkerArray
 from .memory import Memory, PhysicalMemory
 from .spaces import Space
 from .vmcoreinfo import VmcoreInfo
@@ -66,41 +68,55 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
             source = "name pointers of the markers"
     if kernel.offset is not None:
         report.found("kernel image", f"VA = PA + {kernel.offset:#x}", source)
-    found = family.root(kernel, array)
-    if found is None:
-        raise NotDetected(
-            f"Linux {kernel.uts.release} ({kernel.uts.machine}), but no root was found; "
-            "name it with --root and --mode"
-        )
-    root, source = found
-    mode = next(
-        (
-            mode
-            for mode in family.modes(kernel, array)
-            if _family.maps_itself(kernel, mode, root, family.index_va_bits(kernel, array, mode))
-        ),
-        None,
-    )
-    if mode is None:
-        mode = next(iter(family.modes(kernel, array)))
+    mode, root = _mode_and_root(kernel, family, array)
+    if array is None:
+        derived, missing = family.derived_markers(kernel, mode, root)
+        array = MarkerArray(0, kernel.offset or 0, derived)
+        report.found("markers", f"{len(derived)}", "VMCOREINFO, symbols and constants")
         report.assumed(
-            f"no mode of {family.arch} shows the kernel image through the root {root:#x}; "
-            f"{mode} is assumed"
+            f"the kernel's array of markers was not found, headings are derived: {missing}; "
+            "give --layout for better ones"
         )
-    report.found(f"root {family.root_name}", root, source)
-    report.found("mode", mode, "the root maps the kernel image onto itself")
     layout = family.layout(kernel, array, mode, root)
     known: list[Space] = []
     if spaces:
         known = _spaces.find(kernel, family, layout, family.root_name)
         named = {name: s.root for s in known for name in (s.name, *s.aliases)}
-        more = (
-            family.views(kernel, layout.view(), named)
-            if layout.default_view in layout.views
-            else {}
-        )
+        more = family.views(kernel, layout.view(), named)
         layout = replace(layout, roots=named, views={**layout.views, **more})
     return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel, tuple(known))
+
+
+def _mode_and_root(kernel: Kernel, family: Family, array: MarkerArray | None) -> tuple[str, int]:
+    """A mode in which a root shows the kernel image where its symbols say it is: the root
+    by its symbol or register, else any table of the kernel image. NotDetected."""
+    report = kernel.report
+    modes = list(family.modes(kernel, array))
+    told = family.root(kernel, array)
+    if told is not None:
+        root, source = told
+        for mode in modes:
+            if _family.maps_itself(kernel, mode, root, family.index_va_bits(kernel, array, mode)):
+                report.found(f"root {family.root_name}", root, source)
+                report.found("mode", mode, "the root maps the kernel image onto itself")
+                return mode, root
+    for mode in modes:
+        found = _roots.kernel_root(kernel, mode, family.index_va_bits(kernel, array, mode))
+        if found is not None:
+            report.found(f"root {family.root_name}", found, "maps the kernel image onto itself")
+            report.found("mode", mode, "with it a root was found")
+            return mode, found
+    if told is None:
+        raise NotDetected(
+            f"Linux {kernel.uts.release} ({kernel.uts.machine}), but no root was found; "
+            "name it with --root and --mode"
+        )
+    report.found(f"root {family.root_name}", root, source)
+    report.assumed(
+        f"no mode of {family.arch} shows the kernel image through the root {root:#x} "
+        f"({source}); {modes[0]} is assumed"
+    )
+    return modes[0], root
 
 
 def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
@@ -128,6 +144,17 @@ def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
         for family in families():
             if re.fullmatch(family.machines, uts.machine):
                 return _kernel(memory, report, uts, None, family), family
+    for family in families() if info is not None else ():
+        assert info is not None
+        offset, va = family.image_offset(info), info.symbol("init_uts_ns")
+        if offset is not None and va is not None:
+            mask = (1 << (8 * family.word_bytes)) - 1
+            uts = UtsName((va - offset) & mask, info.release, "", family.arch)
+            report.assumed(
+                "init_uts_ns is not in the image; the kernel is what VMCOREINFO says, "
+                f"the architecture {family.arch}, whose load address it has"
+            )
+            return _kernel(memory, report, uts, info, family), family
     if candidates:
         raise NotDetected(
             f"the kernel's machine is {candidates[0].machine!r}, which is not supported; "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Layout, Paging, Root
+from ..layout import Layout, Marker, Paging, Root
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -29,6 +29,25 @@ class Arm(Family):
 
     def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
         return ("arm-short", "arm-lpae")
+
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        page_offset = 0xC000_0000
+        named = [
+            # asm/memory.h: 8 MiB of modules (14 without Thumb-2) below PAGE_OFFSET,
+            # FDT_FIXED_BASE; asm/fixmap.h: FIXADDR_START; VECTORS_BASE.
+            (page_offset - (8 << 20), "Modules"),
+            (page_offset, "Kernel Mapping"),
+            (0xFF80_0000, "FDT Area"),
+            (0xFFC8_0000, "Fixmap Area"),
+            (0xFFFF_0000, "Vectors"),
+            (0xFFFF_2000, "Vectors End"),
+        ]
+        return (
+            tuple(Marker(at, name) for at, name in named),
+            "a 3G/1G split is taken for granted and the start of vmalloc is not known",
+        )
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         lpae = mode == "arm-lpae"

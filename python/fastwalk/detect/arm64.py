@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Layout, Paging, Root
+from ..arch import spec_of
+from ..layout import Layout, Marker, Paging, Root
 from . import family
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .translate import translate
 from .vmcoreinfo import VmcoreInfo
 
 _TOP = (1 << 64) - 1
@@ -75,6 +77,61 @@ class Arm64(Family):
         page_shift, va_bits = _parts(mode)
         config = self._config_va_bits(kernel, array)
         return config if page_shift == 16 and config is not None and config > va_bits else None
+
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        page_shift, va_bits = _parts(mode)
+        config = self._config_va_bits(kernel, None) or va_bits
+        # asm/memory.h: VA_BITS_MIN.
+        least = min(config, 47 if page_shift == 14 else 48) if config > 48 else config
+        page_end = kernel.number("MODULES_VADDR") or (-1 << (least - 1)) & _TOP
+        modules_end, vmalloc_end = kernel.number("MODULES_END"), kernel.number("VMALLOC_END")
+        vmemmap, vmemmap_end = kernel.number("VMEMMAP_START"), kernel.number("VMEMMAP_END")
+        # One byte of shadow for 8 bytes, or for 16 with tags (asm/memory.h). It begins with
+        # the shadow of the first memory, so its first page is there.
+        shadow = next(
+            (
+                at
+                for at in (page_end - (1 << (va_bits - scale)) for scale in (3, 4))
+                if translate(kernel.memory, spec_of(mode), root, at) is not None
+                and family.has_shadow(kernel, mode, root, at, page_end)
+            ),
+            None,
+        )
+        linear_end = page_end if shadow is None else shadow
+        named: list[tuple[int | None, str]] = [
+            ((-1 << config) & _TOP, "Linear Mapping start"),
+            (linear_end, "Linear Mapping end"),
+            (shadow, "Kasan shadow start"),
+            (shadow and page_end, "Kasan shadow end"),
+            (page_end, "Modules start"),
+            (modules_end, "Modules end"),
+            (modules_end, "vmalloc() area"),
+            (vmalloc_end, "vmalloc() end"),
+        ]
+        if kernel.version[:2] < (6, 9):
+            io_end = None if vmemmap is None else vmemmap - (8 << 20)
+            named += [
+                (None if vmemmap is None else vmemmap - (32 << 20), "Fixmap end"),
+                (io_end and io_end - (16 << 20), "PCI I/O start"),
+                (io_end, "PCI I/O end"),
+                (vmemmap, "vmemmap start"),
+                (vmemmap_end, "vmemmap end"),
+            ]
+        else:
+            named += [
+                # VMALLOC_END is 8 MiB below the part of it that is in use (pgtable.h).
+                (vmalloc_end and vmalloc_end + (8 << 20), "vmemmap start"),
+                (vmemmap_end, "vmemmap end"),
+                (vmemmap_end and vmemmap_end + (8 << 20), "PCI I/O start"),
+                (vmemmap_end and vmemmap_end + (24 << 20), "PCI I/O end"),
+                (_TOP + 1 - (8 << 20), "Fixmap end"),
+            ]
+        return (
+            tuple(Marker(at, name) for at, name in named if at is not None),
+            "the fixmap's start is not known",
+        )
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         page_shift, va_bits = _parts(mode)

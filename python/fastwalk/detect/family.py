@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..arch import spec_of
 from ..arch.spec import ByteOrder
 from ..errors import FastwalkError
-from ..layout import SHADOW_TABLES, Kasan, Layout, Root, View
+from ..layout import SHADOW_TABLES, Kasan, Layout, Marker, Root, View
 from . import markers, shadow
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
@@ -58,6 +58,13 @@ class Family(ABC):
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         """The rest, the mode and the kernel's root being known."""
 
+    @abstractmethod
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        """What the array would hold, from VMCOREINFO, symbols, constants and tables, at
+        least the first one; and what is missing or taken for granted, for a warning."""
+
     def index_va_bits(self, kernel: Kernel, array: MarkerArray | None, mode: str) -> int | None:
         """With how many bits the kernel indexes its root, where not with the mode's."""
         return None
@@ -102,6 +109,11 @@ def maps_itself(kernel: Kernel, mode: str, root: int, index_va_bits: int | None)
     return translate(kernel.memory, spec, root, kernel.va(pa)) == pa
 
 
+def has_shadow(kernel: Kernel, mode: str, root: int, start: int, end: int) -> bool:
+    """Whether the tables of ``start .. end`` have KASAN's zero shadow."""
+    return bool(shadow.by_form(kernel.memory, spec_of(mode), root, start, end))
+
+
 def early_shadow(
     kernel: Kernel, mode: str, root: Root, start: int | None, end: int | None
 ) -> Kasan | None:
@@ -112,8 +124,9 @@ def early_shadow(
         if va is not None and kernel.offset is not None:
             found[level] = kernel.pa(va)
     source = "symbols kasan_early_shadow_*"
-    if not found and start is not None:
-        found = shadow.by_form(kernel.memory, spec_of(mode, root.index_va_bits), root.pa, start)
+    if not found and start is not None and end is not None:
+        spec = spec_of(mode, root.index_va_bits)
+        found = shadow.by_form(kernel.memory, spec, root.pa, start, end)
         source = f"tables below {start:#x} that repeat one entry"
     if not found:
         return None

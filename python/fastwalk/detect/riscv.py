@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Layout, Paging, Root
+from ..arch import spec_of
+from ..layout import Layout, Marker, Paging, Root
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -16,6 +17,7 @@ from .markers import MarkerArray, MarkerTable
 from .vmcoreinfo import VmcoreInfo
 
 _TOP = (1 << 64) - 1
+_SHADOW_END = 0xFFFF_FFFF_0000_0000
 _LEVELS = {39: 3, 48: 4, 57: 5}
 # asm/hwcap.h, RISCV_ISA_EXT_SVNAPOT.
 _SVNAPOT = 33
@@ -39,6 +41,38 @@ class Riscv64(Family):
         va_bits = kernel.number("VA_BITS")
         bits = [va_bits] if va_bits in _LEVELS else sorted(_LEVELS)
         return [f"riscv64-sv{b}" for b in bits]
+
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        vmemmap = kernel.number("VMEMMAP_START")
+        # asm/pgtable.h: 16 MiB of PCI I/O below vmemmap, FIXADDR_SIZE of 6 MiB below that.
+        io = None if vmemmap is None else vmemmap - (16 << 20)
+        # asm/kasan.h: the shadow ends 2 GiB below the kernel and begins with a root's entry.
+        spec = spec_of(mode)
+        span = spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
+        start = (_SHADOW_END - (1 << (spec.va_bits - 4))) & (-1 << span)
+        kasan = family.has_shadow(kernel, mode, root, start, _SHADOW_END)
+        named = [
+            (io and io - (6 << 20), "Fixmap start"),
+            (io, "Fixmap end"),
+            (io, "PCI I/O start"),
+            (vmemmap, "PCI I/O end"),
+            (vmemmap, "vmemmap start"),
+            (kernel.number("VMEMMAP_END"), "vmemmap end"),
+            (kernel.number("VMALLOC_START"), "vmalloc() area"),
+            (kernel.number("VMALLOC_END"), "vmalloc() end"),
+            (kernel.number("PAGE_OFFSET"), "Linear mapping"),
+            (start if kasan else None, "Kasan shadow start"),
+            (_SHADOW_END if kasan else None, "Kasan shadow end"),
+            (kernel.number("MODULES_VADDR"), "Modules/BPF mapping"),
+            (kernel.number("KERNEL_LINK_ADDR"), "Kernel mapping"),
+        ]
+        markers = tuple(Marker(at, name) for at, name in named if at is not None)
+        return (
+            markers or (Marker((-1 << 31) & _TOP, "Kernel mapping"),),
+            "the layout of 6.12 is taken for granted",
+        )
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         va_bits = int(mode.removeprefix("riscv64-sv"))

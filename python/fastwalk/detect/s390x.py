@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Kasan, Layout, Paging, Root
+from ..layout import Kasan, Layout, Marker, Paging, Root
 from . import family, registers
 from .family import Family
 from .kernel import Kernel
@@ -54,6 +54,18 @@ class S390x(Family):
         if asce is not None:
             return asce & ~0xFFF, "control register 13 (the kernel's ASCE) in a CPU's note"
         return super().root(kernel, array)
+
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        stext, end = kernel.symbol("_stext"), kernel.symbol("_end")
+        named = [Marker(0, "Kernel Virtual Address Space")]
+        if stext is not None and end is not None:
+            named += [
+                Marker(stext, "Kernel Image", edge="start", size=end - stext),
+                Marker(end, "Kernel Image", edge="end", size=end - stext),
+            ]
+        return tuple(named), "only the kernel image has markers"
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         designation = _MODES.index(mode)

@@ -15,18 +15,20 @@ _LEVELS = ("pte", "pmd", "pud", "p4d")
 _MOST_TABLES = 4096
 
 
-def by_form(memory: Memory, spec: Spec, root: int, start: int) -> dict[str, int]:
+def by_form(memory: Memory, spec: Spec, root: int, start: int, end: int) -> dict[str, int]:
     """PAs of the tables by level name, and of the page; empty if there is no chain
-    under the root's entries from `start` on. Looks at each table once."""
+    under the root's entries for ``start .. end``. Looks at each table once."""
     offset = offset_in_root(spec, start)
     if offset is None:
         return {}
     span_bits = spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
-    pending = [(0, root, offset >> span_bits)]
+    first = offset >> span_bits
+    last = (offset + end - start - 1) >> span_bits
+    pending = [(0, root)]
     seen: set[tuple[int, int]] = set()
     best: dict[str, int] = {}
     while pending and len(seen) < _MOST_TABLES:
-        number, pa, first = pending.pop(0)
+        number, pa = pending.pop(0)
         if (number, pa) in seen:
             continue
         seen.add((number, pa))
@@ -35,10 +37,11 @@ def by_form(memory: Memory, spec: Spec, root: int, start: int) -> dict[str, int]
             best = chain
         if chain:
             continue
-        for entry in dict.fromkeys(_entries(memory, spec, number, pa)[first:]):
+        entries = _entries(memory, spec, number, pa)
+        for entry in dict.fromkeys(entries if number else entries[first : last + 1]):
             rule = rule_of(spec.depths[number].rules, entry)
             if rule.kind == "table" and number + 1 < len(spec.depths):
-                pending.append((number + 1, place(rule.pa, entry, rule.offset), 0))
+                pending.append((number + 1, place(rule.pa, entry, rule.offset)))
     return best
 
 

@@ -58,6 +58,10 @@ def find(kernel: Kernel, family: Family, layout: Layout, root_name: str) -> list
     va = kernel.va(kernel.uts.pa) if kernel.offset is not None else None
     for pa in [] if va is None else roots.sharing(kernel.memory, spec, top.pa, va):
         if pa not in found:
-            add(f"root-{pa:#x}", Root(pa, "process"), "has the kernel's entry for its image")
+            root = Root(pa, "process")
+            add(f"root-{pa:#x}", root, "has the kernel's entry for its image")
+            user = family.user_root(kernel, mode, top, root)
+            if user is not None:
+                add(f"root-{pa:#x}-user", user, "the page behind it, with page-table isolation")
     kernel.report.found("address spaces", len(found), "tasks, registers, shared entries")
     return list(found.values())

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from ..arch import spec_of
-from ..layout import Kasan, Layout, Paging, Root, View
+from ..layout import Kasan, Layout, Marker, Paging, Root, View
 from . import family, registers
 from .family import Family
 from .kernel import Kernel
@@ -21,10 +21,16 @@ from .virtual import Virtual
 from .vmcoreinfo import VmcoreInfo
 
 _START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # page_64_types.h, __START_KERNEL_map
+_PAGE_OFFSET_32 = 0xC000_0000  # arch/x86/Kconfig, PAGE_OFFSET
 _TOP = (1 << 64) - 1
 # pgtable_64_types.h: the guard hole is the 16 top-level entries below -240.
 _GUARD_HOLE_END = -240
 _CPU_ENTRY_AREA = 0xFFFF_FE00_0000_0000  # pgtable_64_types.h, pgd -4
+_SHADOW_END = 0xFFFF_FC00_0000_0000  # asm/kasan.h, in both modes
+_ESPFIX = 0xFFFF_FF00_0000_0000  # pgtable_64_types.h, pgd -2
+_EFI_VA_END = 0xFFFF_FFEF_0000_0000  # the same, -68 GiB
+_MODULES = 0xFFFF_FFFF_C000_0000  # the same, behind a KERNEL_IMAGE_SIZE of 1 GiB
+_MODULES_END = 0xFFFF_FFFF_FF00_0000
 _USER_PGTABLE = 4096  # asm/pgtable.h, PTI_PGTABLE_SWITCH_BIT
 
 
@@ -110,6 +116,59 @@ class X86_64(_X86):
         four_first = ("x86_64-4level", "x86_64-5level")
         return four_first[::-1] if five else four_first
 
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        five = mode == "x86_64-5level"
+        guard_end = (_GUARD_HOLE_END << (48 if five else 39)) & _TOP
+        vmalloc = kernel.number("VMALLOC_START") or kernel.variable("vmalloc_base")
+        vmemmap = None if kernel.vmcoreinfo is None else kernel.vmcoreinfo.symbol("vmemmap")
+        vmemmap = vmemmap or kernel.variable("vmemmap_base")
+        low = kernel.variable("page_offset_base")
+        low = low or self._direct_map(kernel, mode, root, guard_end, vmalloc or _TOP)
+        efi = kernel.symbol("efi_mm") is not None
+        # asm/kasan.h: KASAN_SHADOW_OFFSET + (-1UL << __VIRTUAL_MASK_SHIFT >> 3).
+        shadow = (0xDFFF_FC00_0000_0000 + ((-1 << (56 if five else 47)) & _TOP) // 8) & _TOP
+        kasan = family.has_shadow(kernel, mode, root, shadow, _SHADOW_END)
+        named: list[tuple[int | None, str, int]] = [
+            (0, "User Space", 0),
+            (1 << 63, "Kernel Space", 0),
+            (guard_end, "LDT remap", 0),
+            (low, "Low Kernel Mapping", 0),
+            (vmalloc, "vmalloc() Area", 0),
+            (vmemmap, "Vmemmap", 0),
+            (shadow if kasan else None, "KASAN shadow", 0),
+            (_SHADOW_END if kasan else None, "KASAN shadow end", 0),
+            (_CPU_ENTRY_AREA, "CPU entry Area", 0),
+            (_ESPFIX, "ESPfix Area", 16),
+            (_EFI_VA_END if efi else None, "EFI Runtime Services", 0),
+            (_START_KERNEL_MAP, "High Kernel Mapping", 0),
+            (_MODULES, "Modules", 0),
+            (_MODULES_END, "End Modules", 0),
+        ]
+        missing = (
+            "the fixmap's start is not known; LDT remap, ESPfix and the module area of a kernel "
+            "with KASLR are taken for granted"
+        )
+        return (
+            tuple(Marker(at, name, most) for at, name, most in named if at is not None),
+            missing,
+        )
+
+    def _direct_map(self, kernel: Kernel, mode: str, root: int, low: int, high: int) -> int | None:
+        """PAGE_OFFSET: VA - PA of the first memory mapped behind the LDT's slot."""
+        spec = spec_of(mode)
+        shift = spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
+        for slot in range((low >> shift) + 1, (high >> shift) + 1):
+            # KASLR moves it by whole gigabytes (arch/x86/mm/kaslr.c).
+            for va in range(slot << shift, min((slot + 1) << shift, high), 1 << 30):
+                found = path(kernel.memory, spec, root, va)
+                if found.pa is not None:
+                    return va - found.pa
+                if len(found.steps) < 2:
+                    break
+        return None
+
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         levels = 5 if mode == "x86_64-5level" else 4
         shift = 12 + 9 * (levels - 1)
@@ -145,11 +204,27 @@ class I386(_X86):
     image_low = 0x4000_0000
     tables = (_table("Persistent kmap() Area", "CPU entry area", "vmalloc() Area"),)
 
+    def image_offset(self, info: VmcoreInfo) -> int | None:
+        # The kernel is in the direct map. A split other than 3G/1G shows in memory only.
+        va = info.symbol("init_uts_ns")
+        return _PAGE_OFFSET_32 if va is not None and _PAGE_OFFSET_32 <= va < 1 << 32 else None
+
     def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
         info = kernel.vmcoreinfo
         pae = info is None or info.values.get("CONFIG_X86_PAE") == "y"
         both = ("i386-pae", "i386-2level")
         return both if pae else both[::-1]
+
+    def derived_markers(
+        self, kernel: Kernel, mode: str, root: int
+    ) -> tuple[tuple[Marker, ...], str]:
+        page_offset = _PAGE_OFFSET_32 if kernel.offset is None else kernel.offset & 0xFFF0_0000
+        vmalloc = kernel.number("VMALLOC_START")
+        named = ((0, "User Space"), (page_offset, "Kernel Mapping"), (vmalloc, "vmalloc() Area"))
+        return (
+            tuple(Marker(at, name) for at, name in named if at is not None),
+            "markers from the end of vmalloc on are not known",
+        )
 
     def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
         levels = 3 if mode == "i386-pae" else 2

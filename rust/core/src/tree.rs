@@ -636,7 +636,7 @@ impl<'a> ChunkScan<'a> {
         let depth = &self.plan.depths[self.depth];
         let mut chunk = Chunk::default();
         for node in nodes.iter_mut() {
-            node.source = self.locate(node.pa, depth.table_bytes(), &mut chunk);
+            node.source = self.locate(node, depth, &mut chunk);
         }
         let words = depth.entries().div_ceil(64);
         let (mut ends, mut jumps) = (vec![0; words], vec![0; words]);
@@ -666,13 +666,31 @@ impl<'a> ChunkScan<'a> {
         chunk
     }
 
-    fn locate(&self, pa: u64, len: usize, chunk: &mut Chunk) -> Source<'a> {
+    fn locate(&self, node: &Node<'_>, depth: &PlanDepth, chunk: &mut Chunk) -> Source<'a> {
+        let (pa, len) = (node.pa, depth.table_bytes());
         if let Some(bytes) = self.image.in_place(Pa(pa), len) {
             return Source::InPlace(bytes);
         }
         let offset = chunk.copies.len();
         chunk.copies.resize(offset + len, 0);
-        match self.image.read(Pa(pa), &mut chunk.copies[offset..]) {
+        let copy = &mut chunk.copies[offset..];
+        let mut outcome = self.image.read(Pa(pa), copy);
+        if matches!(outcome, Err(ReadError::Absent { .. }))
+            && (node.low, node.high) != (0, high_index(depth))
+        {
+            // Only what the parent's length leaves of the table has to be there.
+            copy.fill(0);
+            let size = len / depth.entries();
+            let first = usize::from(node.low) * size;
+            let after = (usize::from(node.high) + 1) * size;
+            outcome = match copy.get_mut(first..after) {
+                Some(part) if !part.is_empty() => {
+                    self.image.read(Pa(pa.wrapping_add(first as u64)), part)
+                }
+                _ => Ok(()),
+            };
+        }
+        match outcome {
             Ok(()) => Source::Copied(offset as u32),
             Err(error) => {
                 chunk.copies.truncate(offset);
@@ -742,9 +760,6 @@ impl<'a> ChunkScan<'a> {
         let next = &self.plan.depths[self.depth + 1];
         let slot = children.len() as u32;
         children.push(ABSENT);
-        if !present.at(pa) {
-            return;
-        }
         let (low, high) = match self.plan.depths[self.depth].length {
             None => (0, high_index(next)),
             Some(length) => {
@@ -759,6 +774,10 @@ impl<'a> ChunkScan<'a> {
                 }
             }
         };
+        let size = (next.table_bytes() / next.entries()) as u64;
+        if low <= high && !present.at(pa.wrapping_add(u64::from(low) * size)) {
+            return;
+        }
         references.push(Reference {
             pa,
             low,

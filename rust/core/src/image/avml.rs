@@ -260,26 +260,16 @@ impl BlockFormat for Avml {
 
     fn load(&self, block: &Block<usize>, buf: &mut [u8]) -> Result<(), ReadError> {
         let chunk = self.chunks[block.place];
-        let damaged = |what: &str| ReadError::Damaged {
-            pa: Pa(block.pa),
-            offset: chunk.offset,
-            what: format!("{}: {what}", self.store.name()),
-        };
-        let failed = |error| match error {
-            StoreError::End => ReadError::Changed,
-            StoreError::Io(error) => damaged(&error),
-        };
+        let pa = Pa(block.pa);
         if !chunk.compressed {
-            return self.store.read_at(chunk.offset, buf).map_err(failed);
+            return self.store.read_memory(pa, chunk.offset, buf);
         }
         // At most 2^24 bytes: a chunk's size has 24 bits.
         let mut compressed = vec![0; chunk.size as usize];
-        self.store
-            .read_at(chunk.offset, &mut compressed)
-            .map_err(failed)?;
+        self.store.read_memory(pa, chunk.offset, &mut compressed)?;
         Codec::Snappy
             .decompress(&compressed, buf)
-            .map_err(|what| damaged(&what))
+            .map_err(|what| self.store.damaged(pa, chunk.offset, &what))
     }
 
     fn segments(&self) -> &[Segment] {

@@ -1,4 +1,4 @@
-//! Reading a stream of big-endian numbers and strings out of a file.
+//! Reading a stream of numbers and strings out of a file.
 
 use super::error::ImageError;
 use super::source::Store;
@@ -34,6 +34,18 @@ impl Cursor<'_> {
 
     pub(crate) fn be64(&mut self, field: &str) -> Result<u64, ImageError> {
         self.array(field).map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn le16(&mut self, field: &str) -> Result<u16, ImageError> {
+        self.array(field).map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn le32(&mut self, field: &str) -> Result<u32, ImageError> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn le64(&mut self, field: &str) -> Result<u64, ImageError> {
+        self.array(field).map(u64::from_le_bytes)
     }
 
     /// A string of `len` bytes.

@@ -19,21 +19,33 @@ const PT_NOTE: u32 = 4;
 const PN_XNUM: u16 = 0xffff;
 /// More program headers than any machine has runs of memory.
 const MAX_SEGMENTS: u64 = 1 << 21;
+/// Most that is read of the names of sections.
+const MAX_NAMES: u64 = 1 << 20;
 /// Program headers are read this many at a time.
 const CHUNK: u64 = 4096;
 
 /// The fields of an ELF header that say where things are.
 #[derive(Debug, Clone, Copy)]
-struct Header {
-    wide: bool,
-    big_endian: bool,
+pub(super) struct Header {
+    pub(super) wide: bool,
+    pub(super) big_endian: bool,
     e_type: u16,
-    e_machine: u16,
+    pub(super) e_machine: u16,
     e_phoff: u64,
     e_phentsize: u16,
     e_phnum: u16,
     e_shoff: u64,
     e_shentsize: u16,
+    e_shnum: u16,
+    e_shstrndx: u16,
+}
+
+/// A section of an ELF file.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) offset: u64,
+    pub(super) size: u64,
 }
 
 struct ProgramHeader {
@@ -71,7 +83,7 @@ pub(super) fn open(input: Input, _options: &OpenOptions) -> Opened {
 }
 
 impl Header {
-    fn read(store: &Store) -> Result<Self, ImageError> {
+    pub(super) fn read(store: &Store) -> Result<Self, ImageError> {
         let ident = store.bytes(0, 16, "ELF header")?;
         let fields = Fields {
             file: store.name(),
@@ -112,10 +124,12 @@ impl Header {
             e_phentsize: fields.u16(tail, "e_phentsize")?,
             e_phnum: fields.u16(tail + 2, "e_phnum")?,
             e_shentsize: fields.u16(tail + 4, "e_shentsize")?,
+            e_shnum: fields.u16(tail + 6, "e_shnum")?,
+            e_shstrndx: fields.u16(tail + 8, "e_shstrndx")?,
         })
     }
 
-    fn machine(&self) -> Machine {
+    pub(super) fn machine(&self) -> Machine {
         Machine {
             e_machine: self.e_machine,
             class_bits: if self.wide { 64 } else { 32 },
@@ -123,7 +137,7 @@ impl Header {
         }
     }
 
-    fn check_core(&self, file: &str) -> Result<(), ImageError> {
+    pub(super) fn check_core(&self, file: &str) -> Result<(), ImageError> {
         let (what, hint) = match self.e_type {
             ET_CORE => return Ok(()),
             1 => (
@@ -186,6 +200,45 @@ impl Header {
         let at = if self.wide { 44 } else { 28 };
         Ok(u64::from(fields.u32(at, "sh_info")?))
     }
+}
+
+/// The sections with their names.
+pub(super) fn sections(store: &Store, header: &Header) -> Result<Vec<Section>, ImageError> {
+    let stride = u64::from(header.e_shentsize);
+    if header.e_shnum == 0 || header.e_shentsize < header.section_header_size() {
+        return Ok(Vec::new());
+    }
+    let size = u64::from(header.e_shnum) * stride;
+    let bytes = store.bytes(header.e_shoff, size, "section headers")?;
+    let wide = header.wide;
+    let (offset_at, size_at) = if wide { (24, 32) } else { (16, 20) };
+    let mut sections = Vec::new();
+    let mut names = Vec::new();
+    for (index, bytes) in (0..).zip(bytes.chunks_exact(usize::from(header.e_shentsize))) {
+        let fields = Fields {
+            file: store.name(),
+            start: header.e_shoff + index * stride,
+            bytes,
+            big_endian: header.big_endian,
+        };
+        names.push(fields.u32(0, "sh_name")?);
+        sections.push(Section {
+            name: String::new(),
+            offset: fields.word(offset_at, wide, "sh_offset")?,
+            size: fields.word(size_at, wide, "sh_size")?,
+        });
+    }
+    let Some(table) = sections.get(usize::from(header.e_shstrndx)) else {
+        return Ok(sections);
+    };
+    let len = table.size.min(MAX_NAMES);
+    let table = store.bytes(table.offset, len, "names of sections")?;
+    for (section, name) in sections.iter_mut().zip(names) {
+        let name = table.get(name as usize..).unwrap_or_default();
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        section.name = String::from_utf8_lossy(name).into_owned();
+    }
+    Ok(sections)
 }
 
 /// Calls `each` with every program header and its file offset.

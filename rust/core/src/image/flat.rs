@@ -3,7 +3,7 @@
 
 use super::describe::Description;
 use super::mmap::RawBytes;
-use super::source::{Store, StoreError};
+use super::source::Store;
 use super::{PhysicalMemory, ReadError, Segment};
 use crate::addr::Pa;
 use std::cmp::Reverse;
@@ -166,15 +166,7 @@ impl PhysicalMemory for Flat {
                 part.fill(0);
                 continue;
             };
-            let offset = offset.saturating_add(within);
-            store.read_at(offset, part).map_err(|error| match error {
-                StoreError::End => ReadError::Changed,
-                StoreError::Io(error) => ReadError::Damaged {
-                    pa: here,
-                    offset,
-                    what: format!("{}: {error}", store.name()),
-                },
-            })?;
+            store.read_memory(here, offset.saturating_add(within), part)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::error::{ImageError, ImageErrorKind};
 use super::flat::{Flat, Piece, Place};
 use super::mmap::RawBytes;
 use super::ram_blocks::{self, RamBlock};
-use super::source::{Store, StoreError};
+use super::source::Store;
 use super::{Input, OpenOptions, Opened, ReadError, Segment};
 use crate::addr::Pa;
 
@@ -609,19 +609,9 @@ impl BlockFormat for Pages {
     }
 
     fn load(&self, block: &Block<PageWord>, buf: &mut [u8]) -> Result<(), ReadError> {
-        let damaged = |offset: u64, what: &str| ReadError::Damaged {
-            pa: Pa(block.pa),
-            offset,
-            what: format!("{}: {what}", self.store.name()),
-        };
-        let read = |offset: u64, buf: &mut [u8]| {
-            self.store
-                .read_at(offset, buf)
-                .map_err(|error| match error {
-                    StoreError::End => ReadError::Changed,
-                    StoreError::Io(error) => damaged(offset, &error),
-                })
-        };
+        let pa = Pa(block.pa);
+        let damaged = |offset: u64, what: &str| self.store.damaged(pa, offset, what);
+        let read = |offset: u64, buf: &mut [u8]| self.store.read_memory(pa, offset, buf);
         match block.place.place() {
             PagePlace::Fill(byte) => {
                 buf.fill(byte);

@@ -4,18 +4,19 @@
 //! format is a file of this folder and a row of `FORMATS`.
 
 mod avml;
+mod beside;
 mod blocks;
 mod codec;
 mod compressed;
 mod cursor;
 mod describe;
+mod device;
 mod elf;
 mod error;
 mod fields;
 mod flat;
 mod flattened;
 mod kdump;
-mod kdump_parts;
 mod libvirt;
 mod lime;
 mod migration;
@@ -24,8 +25,11 @@ mod notes;
 mod ram_blocks;
 mod raw;
 mod scratch;
+mod snapshot;
 mod source;
+mod vmware;
 mod windows;
+mod xen;
 
 pub use describe::{Description, Machine, Note, Register};
 pub use error::{ImageError, ImageErrorKind};
@@ -115,8 +119,8 @@ pub struct OpenOptions {
     pub base: Pa,
     /// Read the file piece by piece, do not map it.
     pub no_map: bool,
-    /// The other files of an image in several parts (kdump `--split`). Parts beside
-    /// the first whose names differ in the last number only are found without this.
+    /// The other files of an image in several parts (kdump `--split`, VMware,
+    /// Firecracker). Without this, files that fit are looked for in its folder.
     pub parts: Vec<Source>,
     /// What to do with compressed files.
     pub decompress: Decompress,
@@ -164,70 +168,95 @@ pub struct Format {
     pub name: &'static str,
     /// What it is, in a few words.
     pub what: &'static str,
-    recognize: fn(&Input) -> bool,
+    recognize: fn(&Input, &OpenOptions) -> bool,
     open: fn(Input, &OpenOptions) -> Opened,
 }
 
 /// The sniffer's table: the first row that recognises a file opens it.
 static FORMATS: &[Format] = &[
     Format {
+        name: "xen",
+        what: "Xen domain core (xl dump-core)",
+        recognize: |input, _| xen::recognize(input),
+        open: xen::open,
+    },
+    Format {
         name: "elf",
         what: "ELF core file (vmcore, QEMU, VirtualBox)",
-        recognize: elf::recognize,
+        recognize: |input, _| elf::recognize(input),
         open: elf::open,
     },
     Format {
         name: "kdump",
         what: "kdump-compressed dump (makedumpfile, QEMU)",
-        recognize: kdump::recognize,
+        recognize: |input, _| kdump::recognize(input),
         open: kdump::open,
     },
     Format {
         name: "flattened",
         what: "makedumpfile's flattened form (-F) of a dump",
-        recognize: flattened::recognize,
+        recognize: |input, _| flattened::recognize(input),
         open: flattened::open,
     },
     Format {
         name: "lime",
         what: "LiME capture (AVML version 1 too)",
-        recognize: lime::recognize,
+        recognize: |input, _| lime::recognize(input),
         open: lime::open,
     },
     Format {
         name: "avml",
         what: "AVML capture, version 2",
-        recognize: avml::recognize,
+        recognize: |input, _| avml::recognize(input),
         open: avml::open,
     },
     Format {
         name: "windows",
         what: "Windows crash dump, complete or bitmap, 64-bit",
-        recognize: windows::recognize,
+        recognize: |input, _| windows::recognize(input),
         open: windows::open,
     },
     Format {
         name: "migration",
         what: "QEMU migration stream or savevm file",
-        recognize: migration::recognize,
+        recognize: |input, _| migration::recognize(input),
         open: migration::open,
     },
     Format {
         name: "libvirt",
         what: "libvirt save image (virsh save)",
-        recognize: libvirt::recognize,
+        recognize: |input, _| libvirt::recognize(input),
         open: libvirt::open,
     },
     Format {
         name: "compressed",
         what: "any of these compressed with zstd, gzip, xz or lz4",
-        recognize: compressed::recognize,
+        recognize: |input, _| compressed::recognize(input),
         open: compressed::open,
+    },
+    Format {
+        name: "device",
+        what: "live memory through a device such as /dev/mem",
+        recognize: |input, _| device::recognize(input),
+        open: device::open,
+    },
+    // What follows looks at the files beside the image.
+    Format {
+        name: "vmware",
+        what: "VMware snapshot or suspended machine (.vmem with .vmss or .vmsn)",
+        recognize: vmware::recognize,
+        open: vmware::open,
+    },
+    Format {
+        name: "snapshot",
+        what: "Firecracker or Cloud Hypervisor snapshot (memory and state file)",
+        recognize: snapshot::recognize,
+        open: snapshot::open,
     },
     Format {
         name: "raw",
         what: "memory as it was, from --base on",
-        recognize: |_| true,
+        recognize: |_, _| true,
         open: raw::open,
     },
 ];
@@ -309,7 +338,7 @@ fn open_inner(input: Input, options: &OpenOptions) -> Opened {
 fn open_input(input: Input, options: &OpenOptions) -> Opened {
     let format = match &options.format {
         Some(name) => by_name(name, input.store.name())?,
-        None => sniff(&input)?,
+        None => sniff(&input, options)?,
     };
     (format.open)(input, options)
 }
@@ -329,7 +358,7 @@ fn by_name(name: &str, file: &str) -> Result<&'static Format, ImageError> {
         })
 }
 
-fn sniff(input: &Input) -> Result<&'static Format, ImageError> {
+fn sniff(input: &Input, options: &OpenOptions) -> Result<&'static Format, ImageError> {
     for &(offset, magic, what, hint) in NOT_IMAGES {
         if input
             .head
@@ -348,7 +377,7 @@ fn sniff(input: &Input) -> Result<&'static Format, ImageError> {
     }
     FORMATS
         .iter()
-        .find(|format| (format.recognize)(input))
+        .find(|format| (format.recognize)(input, options))
         .ok_or_else(|| {
             ImageError::new(
                 ImageErrorKind::Unsupported,

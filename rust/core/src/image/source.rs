@@ -1,9 +1,11 @@
 //! Where the bytes of an image come from: a mapped file, a file that can only be read
 //! piece by piece, or memory.
 
+use super::ReadError;
 use super::error::{ImageError, ImageErrorKind};
 use super::flattened::Rearranged;
 use super::mmap::{self, Mapping, RawBytes};
+use crate::addr::Pa;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -150,7 +152,7 @@ impl Store {
             return Err(empty(&name));
         }
         let mapping = match usize::try_from(len) {
-            Ok(len) if map => match file.try_clone() {
+            Ok(len) if map && len as u64 != DEVICE_LEN => match file.try_clone() {
                 Ok(file) => Mapping::new(file, len).ok(),
                 Err(_) => None,
             },
@@ -178,6 +180,11 @@ impl Store {
     /// Length in bytes, at least 1.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// True for a character device, which has no end of its own.
+    pub(crate) fn is_device(&self) -> bool {
+        self.len == DEVICE_LEN
     }
 
     /// How the bytes are reached, for `describe`.
@@ -239,6 +246,30 @@ impl Store {
         Ok(())
     }
 
+    /// Copies the memory of `pa` from `offset` into all of `buf`.
+    pub(crate) fn read_memory(&self, pa: Pa, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.read_at(offset, buf)
+            .map_err(|error| self.memory_error(pa, offset, error))
+    }
+
+    /// What a failed read of the memory of `pa` means.
+    pub(crate) fn memory_error(&self, pa: Pa, offset: u64, error: StoreError) -> ReadError {
+        match error {
+            StoreError::End if self.changed() => ReadError::Changed,
+            StoreError::End => self.damaged(pa, offset, "the file ends before that"),
+            StoreError::Io(error) => self.damaged(pa, offset, &error),
+        }
+    }
+
+    /// Damage at `offset` that makes the memory of `pa` unreadable.
+    pub(crate) fn damaged(&self, pa: Pa, offset: u64, what: &str) -> ReadError {
+        ReadError::Damaged {
+            pa,
+            offset,
+            what: format!("{}: {what}", self.name),
+        }
+    }
+
     /// The `len` bytes at `offset` that hold the structure `what`.
     ///
     /// The caller bounds `len`; nothing is allocated for bytes that do not exist.
@@ -262,11 +293,18 @@ impl Store {
         }
     }
 
-    /// As many of the first `len` bytes as there are.
+    /// As many of the first `len` bytes as there are. Of a device, whose first bytes
+    /// may be protected, none.
     pub(crate) fn head(&self, len: u64) -> Result<Vec<u8>, ImageError> {
+        if self.is_device() {
+            return Ok(Vec::new());
+        }
         self.bytes(0, len.min(self.len), "first bytes")
     }
 }
+
+/// Length that stands for a device without an end: the largest file offset.
+const DEVICE_LEN: u64 = i64::MAX as u64;
 
 fn empty(name: &str) -> ImageError {
     ImageError::new(ImageErrorKind::Empty, name, "the file is empty")
@@ -281,7 +319,7 @@ fn device_len(file: &File, name: &str) -> Result<u64, ImageError> {
     let io_error = |error: io::Error| ImageError::io(name, &error);
     let kind = file.metadata().map_err(io_error)?.file_type();
     if kind.is_char_device() {
-        return Ok(i64::MAX as u64);
+        return Ok(DEVICE_LEN);
     }
     if kind.is_block_device() {
         let mut file = file;

@@ -3,7 +3,7 @@ use fastwalk_core::addr::Pa;
 use fastwalk_core::image::ReadError;
 use std::io::Write;
 
-fn block(pa: u64, bytes: &[u8]) -> Vec<u8> {
+pub fn block(pa: u64, bytes: &[u8]) -> Vec<u8> {
     let mut encoder = snap::write::FrameEncoder::new(Vec::new());
     encoder.write_all(bytes).unwrap();
     let frames = encoder.into_inner().unwrap();
@@ -18,7 +18,7 @@ fn block(pa: u64, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes of which Snappy compresses some chunks and leaves others.
-fn mixed(len: usize) -> Vec<u8> {
+pub fn mixed(len: usize) -> Vec<u8> {
     let mut bytes = pattern(5, len);
     for (number, chunk) in bytes.chunks_mut(0x8000).enumerate() {
         if number % 3 == 0 {

@@ -224,7 +224,7 @@ pub fn flatten(bytes: &[u8], piece: usize) -> Vec<u8> {
     out.bytes
 }
 
-fn mixed() -> Writer {
+pub fn mixed() -> Writer {
     let mut pages = vec![Page::Hole; 3];
     for seed in 0..20 {
         for kind in [Pack::Zlib, Pack::Lzo, Pack::Snappy, Pack::Zstd, Pack::None] {

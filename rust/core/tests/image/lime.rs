@@ -3,7 +3,7 @@ use crate::support::{coverage, open_bytes, pattern, read, refusal, try_damage, t
 use fastwalk_core::addr::Pa;
 use fastwalk_core::image::ReadError;
 
-fn write(big: bool, ranges: &[(u64, &[u8])]) -> Vec<u8> {
+pub fn write(big: bool, ranges: &[(u64, &[u8])]) -> Vec<u8> {
     let mut out = Out {
         big,
         bytes: Vec::new(),

@@ -102,7 +102,7 @@ impl Writer {
 const GIB: u64 = 1 << 30;
 
 /// 4 GiB of a q35 machine, of which some pages were sent, one of them twice.
-fn sample() -> Vec<u8> {
+pub fn sample() -> Vec<u8> {
     let mut writer = Writer::new("pc-q35-9.2", &[]);
     // A command comes first.
     writer.out.bytes.extend([8, 0, 1, 0, 4, 1, 2, 3, 4]);

@@ -1,7 +1,7 @@
 use crate::support::{coverage, open_bytes, pattern, read, refusal, try_damage, try_truncations};
 use fastwalk_core::image::ImageErrorKind;
 
-fn header(kind: u32, runs: &[(u64, u64)]) -> Vec<u8> {
+pub fn header(kind: u32, runs: &[(u64, u64)]) -> Vec<u8> {
     let mut bytes = b"PAGE".repeat(0x2000 / 4);
     bytes[4..8].copy_from_slice(b"DU64");
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -18,7 +18,7 @@ fn header(kind: u32, runs: &[(u64, u64)]) -> Vec<u8> {
     bytes
 }
 
-fn bitmap(kind: u32, pages: &[u64], data: &[u8]) -> Vec<u8> {
+pub fn bitmap(kind: u32, pages: &[u64], data: &[u8]) -> Vec<u8> {
     let mut bytes = header(kind, &[]);
     let bits = pages.iter().max().unwrap() + 3;
     let mut map = vec![0u8; bits.div_ceil(8) as usize];

@@ -1,11 +1,11 @@
 //! The files of one split kdump (`makedumpfile --split`): each has the same header and
 //! bitmaps, and the descriptors and pages of one range of page frame numbers.
 
-use super::OpenOptions;
-use super::describe::Description;
-use super::error::{ImageError, ImageErrorKind};
-use super::kdump::Part;
-use super::source::Source;
+use super::part::Part;
+use crate::image::OpenOptions;
+use crate::image::describe::Description;
+use crate::image::error::{ImageError, ImageErrorKind};
+use crate::image::source::Source;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};

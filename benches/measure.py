@@ -1,0 +1,103 @@
+"""Measuring: every figure is a ratio of things that were run in turn, in one process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from images import PAGE, SKIP, Made
+
+import fastwalk as fw
+from fastwalk import _fastwalk
+from fastwalk.mappings import Mappings
+from limits import limits
+
+ROUNDS = 15
+
+
+@dataclass
+class Times:
+    """Seconds of each contender, round by round."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, name: str) -> float:
+        """Median seconds."""
+        return statistics.median(self.seconds[name])
+
+    def ratio(self, over: str, under: str) -> float:
+        """Median over the rounds of ``over``'s seconds by ``under``'s."""
+        pairs = zip(self.seconds[over], self.seconds[under], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+
+def in_turn(contenders: dict[str, Callable[[], float | None]], rounds: int = ROUNDS) -> Times:
+    """Runs each contender once a round, after one round that does not count. One that
+    returns a number has taken the time itself."""
+    times = Times({name: [] for name in contenders})
+    for number in range(rounds + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            told = run()
+            spent = time.perf_counter() - start
+            if number:
+                times.seconds[name].append(spent if told is None else told)
+    return times
+
+
+def check(maps: Mappings, made: Made) -> None:
+    """Fails where a walk under ``attributes`` is not what the image was made to give."""
+    answer = made.answer
+    assert len(maps) == answer["rows"], (len(maps), answer["rows"])
+    for name in ("start", "size", "pa", "attributes"):
+        column = np.asarray(getattr(maps, name))
+        assert int(column.sum(dtype=np.uint64)) == answer[name], name
+
+
+class Walked:
+    """An image opened for both sides: fastwalk's and the limits'."""
+
+    def __init__(self, made: Made) -> None:
+        self.made = made
+        self.image = fw.open(made.path)
+        self.space = self.image.space("x86_64-4level", root=made.roots[0])
+        self.map = limits.Map(made.path, SKIP)
+        self.tables = made.addresses().tobytes()
+
+    def walk(
+        self, coalesce: str = "attributes", threads: int = 1, isa: str | None = None
+    ) -> Mappings:
+        """The walk that is measured."""
+        return self.space.walk(
+            self.made.start,
+            self.made.end,
+            coalesce=coalesce,  # type: ignore[arg-type]
+            threads=threads,
+            isa=isa,
+            budget=1 << 40,
+        )
+
+    def read(self, isa: str = "avx512", threads: int = 1, ahead: bool = False) -> float:
+        """R: seconds of a plain read of the same tables in the same order."""
+        seconds: float = self.map.read(self.tables, PAGE, isa, threads, ahead)[1]
+        return seconds
+
+    def kernel(self) -> float:
+        """Seconds of the kernel-shaped walk, its answer checked."""
+        first, last = self.made.indexes
+        rows, leaves, checksum, seconds = self.map.kernel_walk(
+            self.made.roots[0], first, last, True
+        )
+        answer = self.made.answer
+        assert rows == answer["rows"] and leaves == answer["leaves"], (rows, leaves)
+        want = (answer["start"] + answer["size"] + answer["attributes"]) % (1 << 64)
+        assert checksum == want
+        return float(seconds)
+
+
+def isas() -> list[str]:
+    """Instruction sets of this machine, the widest last."""
+    return list(_fastwalk.isas())
