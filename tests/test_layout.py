@@ -163,3 +163,9 @@ def test_pte0_can_be_filled_in() -> None:
     filled = read.with_pte0(7).kasan
     assert filled is not None
     assert filled.pte0 == 7
+
+
+def test_the_example_of_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "layout.md").read_text()
+    example = page.split("```json\n")[1].split("```")[0]
+    assert layout.loads(example).view().root == "init_top_pgt"

@@ -192,9 +192,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers.group().split("."))
 
 
-def _distance(asked: str, known: str) -> tuple[int, ...]:
-    """How far apart two versions are: the major number counts first, then the minor."""
-    a, b = _numbers(asked), _numbers(known)
-    width = max(len(a), len(b))
-    padded = ((*numbers, *(0,) * (width - len(numbers))) for numbers in (a, b))
-    return tuple(abs(x - y) for x, y in zip(*padded, strict=True))
+def _distance(asked: str, known: str) -> tuple[int, int]:
+    """How far apart two versions are: in series, then in stable releases."""
+    (series, patch), (other, other_patch) = (
+        (1000 * numbers[0] + numbers[1], numbers[2])
+        for numbers in ((*_numbers(version), 0, 0) for version in (asked, known))
+    )
+    return abs(series - other), abs(patch - other_patch)

@@ -140,11 +140,11 @@ def _block_level(mode: Mode) -> int:
 def _spec(mode: Mode, index_va_bits: int | None) -> Spec:
     root_bits = mode.va_bits if index_va_bits is None else index_va_bits
     index_bits = mode.index_bits(root_bits)
-    if root_bits < mode.va_bits or index_bits[0] > mode.page_bits - 3:
+    most = mode.page_bits + mode.levels * (mode.page_bits - 3)
+    if not mode.va_bits <= root_bits <= most:
         raise SpecError(
-            f"{mode.name}: a root cannot be indexed with {root_bits} bits; use "
-            f"{mode.va_bits} .. {mode.va_bits - mode.index_bits(mode.va_bits)[0]}"
-            f"+{mode.page_bits - 3}"
+            f"{mode.name}: a root cannot be indexed with {root_bits} bits; use {mode.va_bits} "
+            f"(leave index_va_bits out) to {most}"
         )
     attributes = ATTRIBUTE_BITS | (0 if mode.lpa2 else SH)
     names = (NAMES[0], *NAMES[6 - mode.levels :])
