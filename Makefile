@@ -1,0 +1,137 @@
+# Everything runs in a virtual environment in .venv and in rust/target; nothing is
+# installed outside the tree, except Debian packages where there is no other way.
+# Each step leaves a stamp, so that running a target again is quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CARGO ?= cargo
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/rust/target)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+RUST_SOURCES := $(shell find rust -path rust/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+
+APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
+APT_INSTALL := $(APT) install -y -q --no-install-recommends
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# ---- What the others stand on -------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fastwalk needs Python 3.11 or newer; say which: make PYTHON=..."; exit 1; }
+	@command -v cc >/dev/null || { $(APT) update -q && $(APT_INSTALL) gcc libc6-dev; }
+	$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); $(APT) update -q && $(APT_INSTALL) python3-venv && $(PYTHON) -m venv $(VENV); }
+
+$(STAMPS)/maturin: $(BIN)/python pyproject.toml
+	@mkdir -p $(STAMPS)
+	$(BIN)/python -m pip install -q "$$($(BIN)/python -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')"
+	@touch $@
+
+# The extension lies in python/fastwalk, and .venv knows where: Python sources are used
+# as they are.
+$(STAMPS)/extension: $(STAMPS)/maturin $(RUST_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop -q --release --locked
+	@touch $@
+
+# What tests and lints need, as pyproject.toml names it.
+$(STAMPS)/tools: $(BIN)/python pyproject.toml
+	@mkdir -p $(STAMPS)
+	$(BIN)/python -c 'import tomllib; \
+	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*extras["test"], *extras["lint"], sep="\n")' > $(VENV)/tools.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/tools.txt
+	@touch $@
+
+.PHONY: build
+build: $(STAMPS)/extension  ## the extension, in .venv
+
+# ---- To look at ---------------------------------------------------------------------
+
+DEMO := x86_64-6.12-4level
+
+build/demo/$(DEMO)/tables.elf: tests/golden/$(DEMO).tar.xz | $(BIN)/python
+	@mkdir -p $(@D)
+	@$(BIN)/python -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="data")' $< $(@D)
+	@touch $@
+
+.PHONY: demo
+demo: build build/demo/$(DEMO)/tables.elf  ## the ptdump text of a real kernel
+	@cd build/demo/$(DEMO); echo '$$ fastwalk ptdump tables.elf --layout layout.json'; \
+	TIMEFORMAT='printed in %R s, process start included'; \
+	time $(CURDIR)/$(BIN)/fastwalk ptdump tables.elf --layout layout.json
+
+# ---- To be sure ---------------------------------------------------------------------
+
+.PHONY: test
+test: test-rust test-python  ## every test, Rust and Python
+
+.PHONY: test-rust
+test-rust: $(BIN)/python  ## the core's tests
+	cd rust && $(CARGO) test --locked -q --workspace
+
+.PHONY: test-python
+test-python: $(STAMPS)/extension $(STAMPS)/tools  ## the tests under tests/
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(STAMPS)/extension $(STAMPS)/tools  ## formatting, lints, types, stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd rust && $(CARGO) fmt --check
+	cd rust && $(CARGO) clippy --locked -q --workspace --all-targets -- -D warnings
+	$(BIN)/mypy
+	$(BIN)/stubtest --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist \
+	  fastwalk._fastwalk
+
+.PHONY: format
+format: $(STAMPS)/tools  ## put sources into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cd rust && $(CARGO) fmt
+
+# The core's tests on AArch64 under user-mode emulation. The standard library for it
+# comes from Debian, so the compiler does, too. The guest's libc is libc6:arm64, which
+# libstd-rust-web-dev:arm64 brings: with `qemu-aarch64 -L /usr/aarch64-linux-gnu` the
+# loader of one libc would load another. Tests that start themselves again (child_...)
+# cannot: the host does not run AArch64 programs.
+NEON := aarch64-unknown-linux-gnu
+NEON_PACKAGES := rustc-web libstd-rust-web-dev:arm64 libc6:arm64 gcc-aarch64-linux-gnu \
+  libc6-dev-arm64-cross qemu-user
+NEON_CARGO := RUSTC=/usr/bin/rustc CARGO_TARGET_DIR=$(TARGET_DIR)/neon \
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 \
+  $(CARGO) test --locked -q -p fastwalk-core --target $(NEON) --tests
+
+.PHONY: deps-neon
+deps-neon:
+	@if ! dpkg-query -W -f '$${db:Status-Abbrev}\n' $(NEON_PACKAGES) 2>/dev/null \
+	    | awk '/^ii/ {n++} END {exit n != $(words $(NEON_PACKAGES))}'; then \
+	  set -x; \
+	  $(filter-out env DEBIAN_FRONTEND=noninteractive apt-get,$(APT)) dpkg --add-architecture arm64; \
+	  $(APT) update -q; \
+	  $(APT_INSTALL) $(NEON_PACKAGES); \
+	fi
+
+.PHONY: test-neon
+test-neon: deps-neon  ## the core's tests on emulated AArch64
+	cd rust && $(NEON_CARGO) -- --skip child_
+	@cd rust && $(NEON_CARGO) -- --nocapture scan::tests:: | grep -x 'scanned with neon' \
+	  || { echo "the NEON scan did not run"; exit 1; }
+
+.PHONY: clean
+clean:  ## takes away what make made
+	rm -rf $(VENV) build rust/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f python/fastwalk/_fastwalk*.so
+	find python tests -name __pycache__ -prune -exec rm -rf {} +
