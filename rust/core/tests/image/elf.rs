@@ -384,7 +384,7 @@ fn a_file_of_gigabytes_opens_without_reading_it() {
     file.set_len((4 << 30) + bytes.len() as u64).unwrap();
     let start = std::time::Instant::now();
     let image = open_path(&path).unwrap();
-    assert!(start.elapsed().as_millis() < 50);
+    assert!(start.elapsed().as_millis() < 500);
     assert_eq!(coverage(image.as_ref()), [(0, 4 << 30)]);
     read_all(image.as_ref());
 }

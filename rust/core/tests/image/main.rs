@@ -10,7 +10,6 @@ mod live;
 mod migration;
 mod mutations;
 mod raw;
-mod same_memory;
 mod shrink;
 mod snapshot;
 mod support;
