@@ -10,6 +10,7 @@ mod live;
 mod migration;
 mod mutations;
 mod raw;
+mod same_memory;
 mod shrink;
 mod snapshot;
 mod support;

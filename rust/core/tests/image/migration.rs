@@ -7,13 +7,13 @@ use std::io::Write;
 const PAGE: usize = 4096;
 
 /// Writes a stream section by section.
-struct Writer {
+pub struct Writer {
     out: Out,
     last: String,
 }
 
 impl Writer {
-    fn new(machine: &str, capabilities: &[&str]) -> Self {
+    pub fn new(machine: &str, capabilities: &[&str]) -> Self {
         let mut out = Out {
             big: true,
             bytes: b"QEVM".to_vec(),
@@ -43,7 +43,7 @@ impl Writer {
         self.out.bytes.extend(name.as_bytes());
     }
 
-    fn start(&mut self, blocks: &[(&str, u64)]) {
+    pub fn start(&mut self, blocks: &[(&str, u64)]) {
         self.out.put(1, 1);
         self.out.put(2, 4);
         self.name("ram");
@@ -58,12 +58,12 @@ impl Writer {
         self.end_section();
     }
 
-    fn section(&mut self, kind: u64) {
+    pub fn section(&mut self, kind: u64) {
         self.out.put(kind, 1);
         self.out.put(2, 4);
     }
 
-    fn end_section(&mut self) {
+    pub fn end_section(&mut self) {
         self.out.put(0x10, 8);
         self.out.put(0x7e, 1);
         self.out.put(2, 4);
@@ -79,7 +79,7 @@ impl Writer {
         }
     }
 
-    fn page(&mut self, block: &str, offset: u64, bytes: &[u8]) {
+    pub fn page(&mut self, block: &str, offset: u64, bytes: &[u8]) {
         if bytes.iter().all(|&byte| byte == bytes[0]) {
             self.record(block, offset, 2);
             self.out.bytes.push(bytes[0]);
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Ends the RAM and begins the state of a device.
-    fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.section(3);
         self.end_section();
         self.out.put(4, 1);
