@@ -7,9 +7,10 @@ dumper do, and share no code with the Rust core. `memory` is anything with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import Literal, NamedTuple, Protocol
 
 from fastwalk.arch.dialect import Dialect, NoteDepth, NoteRule
@@ -90,8 +91,13 @@ def walk(
     Neighbours in VA become one row if kind, attributes, effective permissions and depth are
     equal; for "physical" leaves must continue in PA too, and absent rows stay apart.
     """
+    return merged(atoms(spec, memory, root, half, start, end), coalesce)
+
+
+def merged(atoms: Iterable[Row], coalesce: Coalesce) -> list[Row]:
+    """Atoms in VA order as rows."""
     rows: list[Row] = []
-    for atom in atoms(spec, memory, root, half, start, end):
+    for atom in atoms:
         if rows and joined(rows[-1], atom, coalesce):
             rows[-1] = rows[-1]._replace(size=rows[-1].size + atom.size)
         else:
@@ -321,22 +327,32 @@ def walk_notes(
         rule = next(rule for rule in rules if entry & rule.mask == rule.value)
         return rule, path_state(dialect.depths[depth].path, entry)
 
+    # Some tables hang in thousands of places (x86's ESPfix); they are read once.
+    @cache
+    def parsed(depth: int, pa: int) -> list[tuple[int, NoteRule, int]] | None:
+        """Each entry of a table, what it is, and what it adds to the path state."""
+        data = dialect.depths[depth]
+        content = memory.read(pa, data.entry_bytes << data.index_bits)
+        if content is None:
+            return None
+        size = data.entry_bytes
+        raw = (content[at : at + size] for at in range(0, len(content), size))
+        entries = (int.from_bytes(piece, data.byte_order) for piece in raw)
+        return [(entry, *judge(depth, entry)) for entry in entries]
+
     def table(depth: int, pa: int, base: int, above: int, path: int, first: int, last: int) -> None:
         """Notes of the entries of a table at `pa` that meet first .. last (inclusive),
         where its entry 0 maps `base` and the entry `above` points to it."""
         nonlocal stale
         data = dialect.depths[depth]
-        content = memory.read(pa, data.entry_bytes << data.index_bits)
-        if content is None:
+        entries = parsed(depth, pa)
+        if entries is None:
             note_page(Note(max(base, first), hole_level(data), 0, above, 0, absent=True))
             return
-        for index in range(1 << data.index_bits):
-            entry_base = base + index * span[depth]
-            if entry_base + span[depth] <= first or entry_base > last:
+        step = span[depth]
+        for entry_base, (entry, rule, bits) in zip(count(base, step), entries, strict=False):
+            if entry_base + step <= first or entry_base > last:
                 continue
-            raw = content[index * data.entry_bytes : (index + 1) * data.entry_bytes]
-            entry = int.from_bytes(raw, data.byte_order)
-            rule, bits = judge(depth, entry)
             addr = max(entry_base, first)
             below = path | bits
             if depth == len(dialect.depths) - 1:
