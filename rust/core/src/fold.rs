@@ -441,7 +441,11 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         self.waiting = below;
         let notes = self.plan.notes.as_ref()?;
         let (key, value, level) = notes.shadow;
-        let path = if self.sensitive { self.stale } else { 0 };
+        let path = match notes.zero_path {
+            Some(path) if value == 0 => path,
+            _ if self.sensitive => self.stale,
+            _ => 0,
+        };
         let edge = Edge {
             at: 0,
             len: self.depth.span(),

@@ -189,7 +189,8 @@ impl Dumper<'_> {
         self.pass(va, self.notes.markers.note);
     }
 
-    /// The note with no level that the kernel ends with.
+    /// The note with no level that the kernel ends with; the first one of all where the
+    /// walk has met nothing.
     fn flush_end(&mut self, va: u64) {
         if let Some(open) = self.open.take() {
             self.line(&open, va);

@@ -152,10 +152,12 @@ impl<'a> Translator<'a> {
         for depth in 0..self.plan.depths.len() {
             let of = &self.plan.depths[depth];
             let index = self.index(&walker, depth);
-            let entry = if (walker.low..=walker.high).contains(&index) {
+            let entry = if walker.low > walker.high {
+                Some(0)
+            } else if (walker.low..=walker.high).contains(&index) {
                 self.entry(&walker, depth, index)?
             } else {
-                Some(0)
+                self.entry(&walker, depth, walker.low)?.map(|_| 0)
             };
             steps.push(Step {
                 depth,
@@ -225,14 +227,20 @@ impl<'a> Translator<'a> {
     #[inline]
     fn entry(&self, walker: &Walker, depth: usize, index: u64) -> Result<Option<u64>, ReadError> {
         let format = self.plan.depths[depth].format;
-        let Some(at) = walker.table.checked_add(index * format.bytes as u64) else {
-            return Ok(None);
-        };
-        if let Some(bytes) = self.image.in_place(Pa(at), format.bytes) {
-            return Ok(Some(Entries::new(bytes, format).get(0)));
+        let width = format.bytes as u64;
+        // A table that is not wholly in the image is absent, as it is to a walk.
+        let first = Pa(walker.table.wrapping_add(walker.low * width));
+        let size = ((walker.high - walker.low + 1) * width) as usize;
+        if let Some(bytes) = self.image.in_place(first, size) {
+            let entries = Entries::new(bytes, format);
+            return Ok(Some(entries.get((index - walker.low) as usize)));
         }
+        if !covers(self.image, first, size as u64) {
+            return Ok(None);
+        }
+        let at = Pa(walker.table.wrapping_add(index * width));
         let mut copy = [0; 8];
-        match self.image.read(Pa(at), &mut copy[..format.bytes]) {
+        match self.image.read(at, &mut copy[..format.bytes]) {
             Ok(()) => {
                 let bytes = crate::image::RawBytes::from_slice(&copy[..format.bytes]);
                 Ok(Some(Entries::new(bytes, format).get(0)))
@@ -246,13 +254,18 @@ impl<'a> Translator<'a> {
     #[inline]
     fn step(&self, walker: &mut Walker, depth: usize) -> Result<Option<Translation>, ReadError> {
         let of = &self.plan.depths[depth];
-        let index = self.index(walker, depth);
-        if !(walker.low..=walker.high).contains(&index) {
+        if walker.low > walker.high {
             return Ok(Some(ended(Status::Hole, depth)));
         }
-        let Some(entry) = self.entry(walker, depth, index)? else {
+        let index = self.index(walker, depth);
+        let exists = (walker.low..=walker.high).contains(&index);
+        let asked = if exists { index } else { walker.low };
+        let Some(entry) = self.entry(walker, depth, asked)? else {
             return Ok(Some(ended(Status::Absent, depth)));
         };
+        if !exists {
+            return Ok(Some(ended(Status::Hole, depth)));
+        }
         Ok(match of.action(entry) {
             Action::Gap => Some(ended(Status::Hole, depth)),
             Action::Atom(atom) if atom.label != Label::Leaf => Some(Translation {
@@ -289,6 +302,39 @@ impl<'a> Translator<'a> {
             }
         })
     }
+}
+
+/// True where the image says something of each of `size` bytes.
+fn covers(image: &dyn PhysicalMemory, pa: Pa, size: u64) -> bool {
+    let segments = image.segments();
+    let mut at = pa.0;
+    let mut left = size;
+    let mut next = segments.partition_point(|segment| segment.pa.0 <= at);
+    while let Some(segment) = next.checked_sub(1).map(|i| segments[i]) {
+        let Some(rest) = segment
+            .len
+            .checked_sub(at - segment.pa.0)
+            .filter(|&rest| rest > 0)
+        else {
+            return false;
+        };
+        if rest >= left {
+            return true;
+        }
+        left -= rest;
+        let Some(after) = at.checked_add(rest) else {
+            return false;
+        };
+        at = after;
+        next += 1;
+        if segments
+            .get(next - 1)
+            .is_none_or(|segment| segment.pa.0 != at)
+        {
+            return false;
+        }
+    }
+    false
 }
 
 fn ended(status: Status, depth: usize) -> Translation {
