@@ -14,7 +14,7 @@ from itertools import count
 from typing import Literal, NamedTuple, Protocol
 
 from fastwalk.arch.dialect import Dialect, NoteDepth, NoteRule
-from fastwalk.arch.spec import Depth, Field, PathBit, Rule, Spec
+from fastwalk.arch.spec import Depth, Field, Half, PathBit, Rule, Spec
 from fastwalk.layout import Marker
 
 WORD = 1 << 64
@@ -203,6 +203,137 @@ def existing(depth: Depth, entry: int, below: Depth) -> range:
     return range(first, min(last + 1, every.stop))
 
 
+# ---- one address, and the tables --------------------------------------------------------
+
+
+class Translation(NamedTuple):
+    """What one address comes to: an entry a depth, by arithmetic."""
+
+    kind: str
+    """That of the entry where the way ends, ``absent`` or ``non-canonical``."""
+    pa: int
+    """Of a leaf: where the address is. Absent: the table."""
+    depth: int
+    attributes: int = 0
+    effective: int = 0
+    steps: tuple[tuple[int, int, int, int | None], ...] = ()
+    """(depth, table, index, entry) of the tables on the way; None: not in the image."""
+
+
+def offset_of(half: Half, va: int) -> int | None:
+    """Where in the root's span an address is; None: it is no canonical one."""
+    for window in half.windows:
+        if window.base <= va < window.base + window.size:
+            return va - window.base + window.offset
+    return None
+
+
+def translate(spec: Spec, memory: Memory, root: int, half: Half, va: int) -> Translation:
+    offset = offset_of(half, va)
+    if offset is None:
+        return Translation("non-canonical", 0, 0)
+    shift = spec.page_bits + sum(depth.index_bits for depth in spec.depths)
+    pa, exist, denied = root, range(1 << spec.depths[0].index_bits), 0
+    steps: list[tuple[int, int, int, int | None]] = []
+    for number, depth in enumerate(spec.depths):
+        shift -= depth.index_bits
+        index = offset >> shift & (1 << depth.index_bits) - 1
+        size = depth.entry_bytes
+        content = memory.read(pa + exist.start * size, len(exist) * size) if exist else b""
+        if content is None:
+            steps.append((number, pa, index, None))
+            return Translation("absent", pa, number, steps=tuple(steps))
+        if index not in exist:
+            steps.append((number, pa, index, 0))
+            return Translation("none", 0, number, steps=tuple(steps))
+        at = (index - exist.start) * size
+        entry = int.from_bytes(content[at : at + size], depth.byte_order)
+        steps.append((number, pa, index, entry))
+        rule = next(rule for rule in depth.rules if entry & rule.mask == rule.value)
+        pa = (decode(rule.pa, entry) + rule.offset) % WORD
+        attributes = entry & depth.attributes
+        if rule.kind == "leaf":
+            low = (1 << shift) * (index % rule.replicated) + offset % (1 << shift)
+            effective = spec.permissions & ~(denied | path_state(depth.leaf_path, entry))
+            for exclusion in spec.exclusions:
+                if effective & exclusion.granted == exclusion.granted:
+                    effective &= ~exclusion.denied
+            where = (pa + low) % WORD
+            return Translation("leaf", where, number, attributes, effective, tuple(steps))
+        if rule.kind != "table":
+            attributes = attributes if rule.kind == "other" else 0
+            return Translation(rule.kind, 0, number, attributes, steps=tuple(steps))
+        denied |= path_state(depth.table_path, entry)
+        exist = existing(depth, entry, spec.depths[number + 1])
+    raise AssertionError("the last depth has a table")
+
+
+class TableRow(NamedTuple):
+    """A unique table: its own entries and where it hangs."""
+
+    depth: int
+    pa: int
+    va: int
+    references: int
+    none: int
+    table: int
+    leaf: int
+    other: int
+    absent: int
+
+
+def tables(spec: Spec, memory: Memory, root: int, half: Half) -> list[TableRow]:
+    """The unique tables that a half shows, in order of depth and address."""
+    span = spans(spec.page_bits, [depth.index_bits for depth in spec.depths])
+    every = range(1 << spec.depths[0].index_bits)
+    # By (PA, first and last index): lowest VA if any is shown, references.
+    level: dict[tuple[int, int, int], tuple[int | None, int]] = {
+        (root, every.start, every.stop): (min(w.base for w in half.windows), 1)
+    }
+    rows: list[TableRow] = []
+    for number, depth in enumerate(spec.depths):
+        below: dict[tuple[int, int, int], tuple[int | None, int]] = {}
+        for (pa, first, stop), (va, references) in sorted(level.items(), key=lambda item: item[0]):
+            exist, size = range(first, stop), depth.entry_bytes
+            content = memory.read(pa + first * size, len(exist) * size) if exist else b""
+            if content is None or va is None:
+                continue
+            kinds = {"none": (1 << depth.index_bits) - len(exist)}
+            kinds |= {"table": 0, "leaf": 0, "other": 0, "absent": 0}
+            for index in exist:
+                at = (index - first) * size
+                entry = int.from_bytes(content[at : at + size], depth.byte_order)
+                rule = next(rule for rule in depth.rules if entry & rule.mask == rule.value)
+                kinds[rule.kind] += 1
+                if rule.kind != "table":
+                    continue
+                data = spec.depths[number + 1]
+                target = (decode(rule.pa, entry) + rule.offset) % WORD
+                there = existing(depth, entry, data)
+                start, length = there.start * data.entry_bytes, len(there) * data.entry_bytes
+                if there and memory.read(target + start, length) is None:
+                    kinds["absent"] += 1
+                    continue
+                shown = [va + index * span[number]] if number else in_windows(half, index, span[0])
+                # Without entries it is one and the same table, whatever the numbers say.
+                key = (target, there.start, there.stop) if there else (target, 1, 1)
+                known, count = below.get(key, (None, 0))
+                places = [place % WORD for place in shown] + ([] if known is None else [known])
+                below[key] = (min(places, default=None), count + 1)
+            rows.append(TableRow(number, pa, va, references, *kinds.values()))
+        level = below
+    return rows
+
+
+def in_windows(half: Half, index: int, span: int) -> list[int]:
+    """The addresses at which an entry of a root is shown."""
+    return [
+        window.base - window.offset + index * span
+        for window in half.windows
+        if index * span < window.offset + window.size and (index + 1) * span > window.offset
+    ]
+
+
 # ---- ptdump -----------------------------------------------------------------------------
 
 
@@ -271,6 +402,7 @@ def ptdump(
     def note_page(note: Note, final: bool = False) -> None:
         nonlocal current, start
         if current is None:
+            # Where the walk met nothing at all, the last flush is the first note.
             dump.headings.append((0, 0))
             current = note
             start = note.addr if dialect.first_start is None else dialect.first_start

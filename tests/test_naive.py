@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-import builder
-import naive
 import pytest
-from golden_cases import Segments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import builder
+import naive
 from fastwalk import arch
 from fastwalk.arch.spec import EXEC, READ, USER, USER_EXEC, WRITE, Half, Spec
+from golden_cases import Segments
 
 MODES = arch.modes()
 COALESCE: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")
@@ -23,46 +23,6 @@ COALESCE: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")
 def walks(draw: st.DrawFn) -> tuple[Half, builder.Image]:
     spec = arch.spec_of(draw(st.sampled_from(MODES)))
     return draw(st.sampled_from(spec.halves)), draw(builder.images(spec))
-
-
-def translate(spec: Spec, memory: Segments, root: int, offset: int) -> tuple[str, int, int]:
-    """Kind, PA and depth of one byte of a root's span: an entry a depth, by arithmetic."""
-    shift = spec.page_bits + sum(depth.index_bits for depth in spec.depths)
-    pa, first, last = root, 0, (1 << spec.depths[0].index_bits) - 1
-    for number, depth in enumerate(spec.depths):
-        shift -= depth.index_bits
-        if first > last:
-            return "none", 0, number - 1
-        size = depth.entry_bytes
-        if memory.read(pa + first * size, (last - first + 1) * size) is None:
-            return "absent", pa, number
-        index = offset >> shift & (1 << depth.index_bits) - 1
-        if not first <= index <= last:
-            return "none", 0, number
-        raw = memory.read(pa + index * size, size)
-        assert raw is not None
-        entry = int.from_bytes(raw, depth.byte_order)
-        rule = builder.first_rule(depth, entry)
-        pa = (builder.decode(rule.pa, entry) + rule.offset) % (1 << 64)
-        if rule.kind == "leaf":
-            low = (1 << shift) * (index % rule.replicated) + offset % (1 << shift)
-            return "leaf", (pa + low) % (1 << 64), number
-        if rule.kind != "table":
-            return rule.kind, 0, number
-        below = spec.depths[number + 1]
-        first, last = 0, (1 << below.index_bits) - 1
-        if depth.length is not None:
-            first = builder.decode((depth.length.first,), entry)
-            added = builder.decode((depth.length.last,), entry) + depth.length.last_add
-            last = min(added, last)
-    raise AssertionError("the last depth has a table")
-
-
-def offsets(spec: Spec, half: Half, va: int) -> int | None:
-    for window in half.windows:
-        if window.base <= va < window.base + window.size:
-            return va - window.base + window.offset
-    return None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -77,15 +37,16 @@ def test_walk_agrees_with_translation(walk: tuple[Half, builder.Image], seed: in
     for row in chance.sample(rows, min(len(rows), 40)):
         size = row.size or 1 << 64
         va = row.start + chance.choice([0, size - 1, chance.randrange(size)])
-        offset = offsets(spec, half, va)
-        assert offset is not None
         pa = row.pa + (va - row.start if row.kind == "leaf" else 0)
-        got = translate(spec, memory, image.root, offset)
-        assert got == (row.kind, pa % (1 << 64), row.depth)
+        got = naive.translate(spec, memory, image.root, half, va)
+        where = row.pa if row.kind == "absent" else pa % (1 << 64)
+        assert got[:3] == (row.kind, where, row.depth)
+        if row.kind == "leaf":
+            assert (got.attributes, got.effective) == (row.attributes, row.effective)
     for window in half.windows:
         for _ in range(20):
             va = window.base + chance.randrange(window.size)
-            kind = translate(spec, memory, image.root, va - window.base + window.offset)[0]
+            kind = naive.translate(spec, memory, image.root, half, va).kind
             inside = any(row.start <= va < row.start + (row.size or 1 << 64) for row in rows)
             assert inside == (kind != "none")
 
