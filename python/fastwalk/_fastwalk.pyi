@@ -26,7 +26,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, CapsuleType
 
 from .arch.dialect import Dialect
 from .arch.spec import Spec
@@ -46,6 +46,9 @@ __all__ = [
     "count",
     "count_lines",
     "dump",
+    "export_array",
+    "export_schema",
+    "export_stream",
     "formats",
     "isas",
     "open_bytes",
@@ -61,6 +64,7 @@ __version__: str
 
 _Span: TypeAlias = tuple[int, int, int, int]
 _Progress: TypeAlias = Callable[[int, int], object]
+_Field: TypeAlias = tuple[str, Buffer, str, list[str] | None]
 
 @final
 class Column:
@@ -423,3 +427,22 @@ def classify(plan: Plan, entries: Buffer, depth: int) -> Column:
     `entries`: a contiguous buffer of unsigned 8-byte numbers (BufferError), in this
     machine's byte order. IndexError for a depth that the mode does not have.
     """
+
+def export_schema(fields: Sequence[_Field], metadata: dict[str, str]) -> CapsuleType:
+    """The Arrow schema of columns, as ``__arrow_c_schema__`` returns it.
+
+    Each field is (name, buffer, type, texts): a contiguous one-dimensional buffer, its
+    type as ``u1``, ``u2``, ``u4``, ``u8``, ``f8`` or ``b1``, and None, or the texts that
+    its numbers stand for (``u1``, ``u2`` and ``u4`` only: a dictionary). Memory is not
+    copied, but for ``b1``, and lives as long as anything refers to it. ValueError for
+    columns of different lengths, other types, and numbers without a text.
+    """
+
+def export_array(
+    fields: Sequence[_Field], metadata: dict[str, str]
+) -> tuple[CapsuleType, CapsuleType]:
+    """(schema, array), as ``__arrow_c_array__`` returns them; see :func:`export_schema`."""
+
+def export_stream(fields: Sequence[_Field], metadata: dict[str, str]) -> CapsuleType:
+    """A stream of one batch, as ``__arrow_c_stream__`` returns it; see
+    :func:`export_schema`."""
