@@ -467,9 +467,7 @@ def walk_notes(
         content = memory.read(pa, data.entry_bytes << data.index_bits)
         if content is None:
             return None
-        size = data.entry_bytes
-        raw = (content[at : at + size] for at in range(0, len(content), size))
-        entries = (int.from_bytes(piece, data.byte_order) for piece in raw)
+        entries = (read_note(data, content, index) for index in range(1 << data.index_bits))
         return [(entry, *judge(depth, entry)) for entry in entries]
 
     def table(depth: int, pa: int, base: int, above: int, path: int, first: int, last: int) -> None:
@@ -514,6 +512,22 @@ def walk_notes(
             if low <= high:
                 # The address that entry 0 of the root would have in this window.
                 table(0, root, window.base - window.offset, 0, 0, low, high)
+
+
+def read_note(depth: NoteDepth, content: bytes, index: int) -> int:
+    """An entry of a table as the dumper sees it."""
+
+    def raw(at: int) -> int:
+        size = depth.entry_bytes
+        return int.from_bytes(content[at * size : (at + 1) * size], depth.byte_order)
+
+    pairs = depth.pairs
+    if pairs is None or index % 2 == 0 or raw(index) & pairs.mask == pairs.value:
+        return raw(index)
+    first = raw(index - 1)
+    rule = next(rule for rule in depth.rules if first & rule.mask == rule.value)
+    word = 1 << 8 * depth.entry_bytes
+    return (first + pairs.step) % word if rule.action == "descend" else pairs.nothing
 
 
 def hole_level(depth: NoteDepth) -> int:

@@ -209,8 +209,50 @@ def test_arm_domains_without_a_name_are_all_unknown() -> None:
         "0x00400000-0x00500000           1M PGD VECTORS     RW x  SHD",
         "0x00500000-0x00700000           2M PGD unknown     RW x  SHD",
         "0x00700000-0x00800000           1M PGD KERNEL      RW x  SHD",
-        "0x00800000-0x00900000           1M PGD unknown     RW x  SHD",
+        "0x00800000-0x00a00000           2M PGD unknown     RW x  SHD",
     ]
+
+
+def test_arm_looks_at_the_second_of_a_pair_only_where_it_is_a_section() -> None:
+    mode = "arm-short"
+    section = 0x1_140E
+    tables = {
+        ROOT: table(
+            mode,
+            0,
+            {
+                0: section,
+                3: 3 << 20 | section,
+                4: 0x10_4801,
+                5: 0x10_4C01,
+                6: 0x10_5801,
+                8: section,
+            },
+        ),
+        # Linux's ptes are in the lower half of each page. The second of the pair at 6 is
+        # missing for the processor; the kernel does not mind.
+        0x10_4000: pages({0: 0x4000_005F, 255: 0x4000_005F, 256: 0x4000_00DF}),
+        0x10_5000: pages({1: 0x4000_015F, 511: 0x4000_005F}),
+    }
+    kernel = "KERNEL "
+    assert show(mode, tables, (1 << 32) - 1, markers=(Marker(0, "a"), Marker(1 << 20, "b"))) == [
+        "---[ a ]---",
+        f"0x00000000-0x00200000           2M PGD {kernel}     RW x  SHD",
+        "---[ b ]---",
+        f"0x00300000-0x00400000           1M PGD {kernel}     RW x  SHD",
+        f"0x00400000-0x00401000           4K PTE {kernel}     RW x      MEM/CACHED/WBWA",
+        f"0x004ff000-0x00500000           4K PTE {kernel}     RW x      MEM/CACHED/WBWA",
+        f"0x00500000-0x00501000           4K PTE {kernel}     ro x      MEM/CACHED/WBWA",
+        f"0x00601000-0x00602000           4K PTE {kernel} USR RW x      MEM/CACHED/WBWA",
+        f"0x007ff000-0x00800000           4K PTE {kernel}     RW x      MEM/CACHED/WBWA",
+        f"0x00800000-0x00a00000           2M PGD {kernel}     RW x  SHD",
+    ]
+
+
+def pages(entries: dict[int, int]) -> bytes:
+    """A page of 512 of Linux's ptes, and 512 that the processor would read."""
+    linux = b"".join(entries.get(index, 0).to_bytes(4, "little") for index in range(512))
+    return linux + bytes(2048)
 
 
 def test_loongarch_walks_pointers_into_the_direct_map() -> None:

@@ -21,6 +21,7 @@ from .dialect import (
     MarkerPolicy,
     NoteDepth,
     NoteRule,
+    Pairs,
     Style,
     TextField,
 )
@@ -333,6 +334,10 @@ S_PTE_SHARED = 1 << 10
 
 _HARDWARE_PTES = 0x800
 """PTE_HWTABLE_OFF: 512 ptes of 4 bytes."""
+_HALF_TABLE = 0x400
+"""256 ptes: what the second entry of a pair adds to the first."""
+_NOTHING = 0x4
+"""Stands for a second entry that is not looked at; of no type that a table has."""
 
 # domain.h, without CONFIG_IO_36; get_domain_name gives the same string for all others.
 _DOMAINS = ("KERNEL ", "USER   ", "IO     ", "VECTORS", "unknown")
@@ -425,20 +430,22 @@ def _short_depths() -> tuple[NoteDepth, ...]:
     """walk_pmd and walk_pte of arch/arm/mm/dump.c over pgtable-2level.h.
 
     The kernel sees 2048 pairs, each of two entries of 1 MiB and one page of 512 ptes. It
-    looks at a pair's odd entry only where that is a section, so it prints a lone even section
-    as 2 MiB; here each entry speaks for itself, which differs for such pairs only.
+    looks at a pair's second entry only where that is a section, so a lone section in the
+    first runs on to the end of the pair, and an empty pair is one note.
     """
     return (
         NoteDepth(
             12,
             (
                 NoteRule(ALL32, 0, "hole", 4),
+                NoteRule(ALL32, _NOTHING, "silent"),
                 NoteRule(SECTION, SECTION, "note", 4),  # pmd_leaf
                 NoteRule(
                     0, 0, "descend", 4, (Field(TABLE_BASE),), offset=-_HARDWARE_PTES % (1 << 64)
                 ),
             ),
             _DOMAIN_PATH,
+            pairs=Pairs(SECTION, SECTION, step=_HALF_TABLE, nothing=_NOTHING),
             entry_bytes=4,
         ),
         NoteDepth(8, _PTES, entry_bytes=4),

@@ -57,12 +57,29 @@ class EarlyShadow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """The dumper takes two entries at a time (arm: one of Linux's PGD is two of the
+    processor's), and looks at the second by itself only where ``entry & mask == value``.
+
+    Elsewhere the second is the other half of the first, if that is descended: it is read
+    as the first plus `step`. And if that is not, it is nothing: it is read as `nothing`,
+    which a rule has to make silent.
+    """
+
+    mask: int
+    value: int
+    step: int
+    nothing: int
+
+
+@dataclass(frozen=True, slots=True)
 class NoteDepth:
     index_bits: int
     rules: tuple[NoteRule, ...]
     path: tuple[PathBit, ...] = ()
     """Path state set by any entry of this depth that is noted or descended."""
     early_shadow: EarlyShadow | None = None
+    pairs: Pairs | None = None
     entry_bytes: int = 8
     byte_order: ByteOrder = "little"
 

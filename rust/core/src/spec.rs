@@ -171,6 +171,19 @@ pub struct EarlyShadow {
     pub descends: bool,
 }
 
+/// Entries that are taken two at a time; the second by itself only where it matches.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs {
+    /// Bits that the test reads.
+    pub mask: u64,
+    /// What they have to be.
+    pub value: u64,
+    /// Added to a first entry that is descended, to have the second.
+    pub step: u64,
+    /// What the second is where the first is not descended.
+    pub nothing: u64,
+}
+
 /// One depth of a dialect.
 #[derive(Clone, Debug)]
 pub struct NoteDepth {
@@ -182,6 +195,8 @@ pub struct NoteDepth {
     pub path: Vec<PathBit>,
     /// The early-shadow table of the next depth.
     pub early_shadow: Option<EarlyShadow>,
+    /// How second entries are read, if not by themselves.
+    pub pairs: Option<Pairs>,
     /// Width and byte order.
     pub format: EntryFormat,
 }

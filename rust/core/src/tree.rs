@@ -12,6 +12,7 @@ use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
 use crate::scan::{Isa, Scan};
+use crate::spec::Pairs;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -520,6 +521,30 @@ fn source_entries<'t>(
     Some(Entries::new(bytes, depth.format))
 }
 
+/// Puts what the dumper takes for the second entry of each pair in its place.
+fn settle_pairs(depth: &PlanDepth, pairs: Pairs, table: &mut [u8]) {
+    let size = depth.format.bytes;
+    for pair in table.chunks_exact_mut(2 * size) {
+        let (first, second) = {
+            let entries = Entries::new(RawBytes::from_slice(pair), depth.format);
+            (entries.get(0), entries.get(1))
+        };
+        if second & pairs.mask == pairs.value {
+            continue;
+        }
+        let entry = match depth.action(first) {
+            Action::Table(_) => first.wrapping_add(pairs.step),
+            _ => pairs.nothing,
+        };
+        let bytes = if depth.format.big_endian {
+            &entry.to_be_bytes()[8 - size..]
+        } else {
+            &entry.to_le_bytes()[..size]
+        };
+        pair[size..].copy_from_slice(bytes);
+    }
+}
+
 fn node_runs<'t>(depth: &PlanDepth, node: &Node<'_>, words: &'t [u64]) -> Runs<'t> {
     let words = (node.bitmap != UNIFORM).then(|| {
         let first = node.bitmap as usize;
@@ -668,7 +693,9 @@ impl<'a> ChunkScan<'a> {
 
     fn locate(&self, node: &Node<'_>, depth: &PlanDepth, chunk: &mut Chunk) -> Source<'a> {
         let (pa, len) = (node.pa, depth.table_bytes());
-        if let Some(bytes) = self.image.in_place(Pa(pa), len) {
+        if depth.pairs.is_none()
+            && let Some(bytes) = self.image.in_place(Pa(pa), len)
+        {
             return Source::InPlace(bytes);
         }
         let offset = chunk.copies.len();
@@ -691,7 +718,12 @@ impl<'a> ChunkScan<'a> {
             };
         }
         match outcome {
-            Ok(()) => Source::Copied(offset as u32),
+            Ok(()) => {
+                if let Some(pairs) = depth.pairs {
+                    settle_pairs(depth, pairs, &mut chunk.copies[offset..]);
+                }
+                Source::Copied(offset as u32)
+            }
             Err(error) => {
                 chunk.copies.truncate(offset);
                 if !matches!(error, ReadError::Absent { .. }) {

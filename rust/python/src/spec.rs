@@ -5,7 +5,7 @@ use crate::errors::spec_error;
 use fastwalk_core::plan::{self, Coalesce, SpecError};
 use fastwalk_core::spec::{
     Depth, Dialect, EarlyShadow, EntryFormat, Exclusion, Field, Half, Kind, Length, MarkerPolicy,
-    NoteAction, NoteDepth, NoteRule, PathBit, Rule, Spec, Window,
+    NoteAction, NoteDepth, NoteRule, Pairs, PathBit, Rule, Spec, Window,
 };
 use pyo3::prelude::*;
 
@@ -260,6 +260,14 @@ fn note_depth(at: &At<'_>) -> Found<NoteDepth> {
             Ok(EarlyShadow {
                 pa: at.number("pa")?,
                 descends: at.truth("descends")?,
+            })
+        })?,
+        pairs: at.optional("pairs", |at| {
+            Ok(Pairs {
+                mask: at.number("mask")?,
+                value: at.number("value")?,
+                step: at.number("step")?,
+                nothing: at.number("nothing")?,
             })
         })?,
         format: format(at)?,

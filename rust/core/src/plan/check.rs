@@ -107,7 +107,7 @@ pub(super) fn check_format(format: EntryFormat, path: &str) -> Result<u64, SpecE
     }
 }
 
-fn check_test(mask: u64, value: u64, width: u64, path: &str) -> Result<(), SpecError> {
+pub(super) fn check_test(mask: u64, value: u64, width: u64, path: &str) -> Result<(), SpecError> {
     if mask & !width != 0 {
         return wrong(
             format!("{path}.mask"),

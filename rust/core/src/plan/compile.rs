@@ -2,7 +2,7 @@
 
 use super::check::{
     SpecError, check_depth, check_fields, check_format, check_halves, check_path, check_rules,
-    shifts, wrong,
+    check_test, shifts, wrong,
 };
 use super::{Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule};
 use crate::scan::Masks;
@@ -224,6 +224,7 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
         stepped,
         length: of.length,
         early_shadow: None,
+        pairs: None,
         table_path: of.table_path.clone(),
         atom_path: of.leaf_path.clone(),
         absent_level: depth as u8,
@@ -246,6 +247,21 @@ fn compile_notes(
         width,
         &format!("{path}.rules"),
     )?;
+    if let Some(pairs) = of.pairs {
+        let path = format!("{path}.pairs");
+        check_test(pairs.mask, pairs.value, width, &path)?;
+        let silent = of
+            .rules
+            .iter()
+            .find(|rule| pairs.nothing & rule.mask == rule.value)
+            .is_some_and(|rule| rule.action == NoteAction::Silent);
+        if !silent {
+            return wrong(
+                format!("{path}.nothing"),
+                format!("no rule makes {:#x} silent", pairs.nothing),
+            );
+        }
+    }
     let mut rules = Vec::new();
     let mut compared = of.path.iter().fold(0, |all, bit| all | bit.mask);
     // Of an absent table's note: that of its holes, or of its notes where it has none.
@@ -332,6 +348,7 @@ fn compile_notes(
         stepped: None,
         length: None,
         early_shadow: of.early_shadow,
+        pairs: of.pairs,
         table_path: of.path.clone(),
         atom_path: of.path.clone(),
         absent_level: hole_level.or(note_level).unwrap_or(0),

@@ -12,7 +12,7 @@ mod compile;
 pub use check::SpecError;
 
 use crate::scan::Masks;
-use crate::spec::{EarlyShadow, EntryFormat, Field, Kind, Length, MarkerPolicy, PathBit};
+use crate::spec::{EarlyShadow, EntryFormat, Field, Kind, Length, MarkerPolicy, Pairs, PathBit};
 
 /// What makes neighbouring leaves one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,6 +159,8 @@ pub struct PlanDepth {
     pub length: Option<Length>,
     /// See the dialect.
     pub early_shadow: Option<EarlyShadow>,
+    /// See the dialect.
+    pub pairs: Option<Pairs>,
     /// Path state from table entries.
     pub table_path: Vec<PathBit>,
     /// Path state from atoms.
