@@ -189,7 +189,6 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
 
-
 def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
     types = (("SUC", MAT, 0), ("CC", MAT, 1 << 4), ("WUC", MAT, 2 << 4))
     return lambda: (types,) * len(MODES[mode](None).depths)

@@ -145,7 +145,6 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
 
-
 def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
     types = (("normal", NO_CACHE, 0), ("uncached", NO_CACHE, NO_CACHE))
     return lambda: (types,) * len(MODES[mode](None).depths)

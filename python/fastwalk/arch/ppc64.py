@@ -167,7 +167,6 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
 
-
 def _memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
     types = (
         ("normal", ATT, 0), ("SAO", ATT, 0x10), ("non-idempotent", ATT, 0x20),

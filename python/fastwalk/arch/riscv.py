@@ -194,7 +194,6 @@ def _attributes(wide: bool) -> Callable[[], tuple[tuple[str, int, int], ...]]:
 ATTRIBUTES = {mode: _attributes(mode != "riscv32-sv32") for mode in MODES}
 
 
-
 def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
     # [Priv] Svpbmt. What 0 means, the platform's memory attributes say.
     types = (("PMA", PBMT, 0), ("NC", PBMT, 1 << 61), ("IO", PBMT, 2 << 61))

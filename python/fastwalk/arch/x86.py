@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from ..errors import SpecError
 from ..layout import Layout, Root, View
+from ._common import fixed
 from .dialect import (
     Dialect,
     EarlyShadow,
@@ -205,24 +205,11 @@ def _two_level() -> Spec:
     )
 
 
-def _mode(build: Callable[[], Spec]) -> Callable[[int | None], Spec]:
-    def factory(index_va_bits: int | None) -> Spec:
-        spec = build()
-        if index_va_bits not in (None, spec.va_bits):
-            raise SpecError(
-                f"{spec.name}: a root cannot be indexed with {index_va_bits} bits; leave "
-                f"index_va_bits out"
-            )
-        return spec
-
-    return factory
-
-
 MODES: dict[str, Callable[[int | None], Spec]] = {
-    "x86_64-4level": _mode(lambda: _long_mode(4)),
-    "x86_64-5level": _mode(lambda: _long_mode(5)),
-    "i386-pae": _mode(_pae),
-    "i386-2level": _mode(_two_level),
+    "x86_64-4level": fixed(lambda: _long_mode(4)),
+    "x86_64-5level": fixed(lambda: _long_mode(5)),
+    "i386-pae": fixed(_pae),
+    "i386-2level": fixed(_two_level),
 }
 
 
