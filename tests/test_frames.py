@@ -103,8 +103,9 @@ def test_ten_million_rows_in_polars_without_a_copy() -> None:
 
 
 def test_duckdb_finds_mappings_by_name(maps: Mappings) -> None:
-    found = duckdb.sql("select count(*), sum(size) from maps").fetchall()
-    assert found == [(len(maps), int(maps.size.sum()))]
+    found = duckdb.sql("select count(*), sum(size) from maps")
+    assert found is not None
+    assert found.fetchall() == [(len(maps), int(maps.size.sum()))]
 
 
 def test_structured_array(maps: Mappings) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import builder
+import naive
 import pytest
+from golden_cases import Segments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import builder
-import naive
 from fastwalk import arch
-from fastwalk.arch.spec import EXEC, READ, USER, USER_EXEC, WRITE, Half, Spec
-from golden_cases import Segments
+from fastwalk.arch.spec import EXEC, READ, USER, USER_EXEC, WRITE, Half
 
 MODES = arch.modes()
 COALESCE: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")

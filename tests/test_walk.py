@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import builder
+import elfwriter
+import naive
 import numpy as np
 import pytest
+from golden_cases import Segments
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-import builder
-import elfwriter
 import fastwalk as fw
-import naive
 from fastwalk import _fastwalk, arch
 from fastwalk.arch.dialect import Dialect
 from fastwalk.arch.spec import Half, Spec
@@ -30,7 +31,6 @@ from fastwalk.mappings import KINDS, Mappings
 from fastwalk.mode import KINDS as ENTRY_KINDS
 from fastwalk.space import STATUS, AddressSpace
 from fastwalk.text import ptdump
-from golden_cases import Segments
 
 MODES = arch.modes()
 WAYS = [(isa, threads) for isa in _fastwalk.isas() for threads in (1, 2)]

@@ -39,4 +39,3 @@ def read(path: str | os.PathLike[str]) -> Mappings | Tables:
     from .store import read
 
     return read(path)
-

@@ -93,4 +93,5 @@ def decoded(
 
 
 def _has(allowed: NDArray[np.uint8], bit: int) -> NDArray[np.bool_]:
-    return (allowed & np.uint8(bit)) != 0
+    result: NDArray[np.bool_] = (allowed & np.uint8(bit)) != 0
+    return result

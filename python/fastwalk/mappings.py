@@ -194,7 +194,8 @@ class Mappings(Columnar):
         return self._columns["kind"]
 
     def _allows(self, bits: int) -> NDArray[np.bool_]:
-        return (self.effective & np.uint8(bits)) != 0
+        result: NDArray[np.bool_] = (self.effective & np.uint8(bits)) != 0
+        return result
 
     @property
     def readable(self) -> NDArray[np.bool_]:
@@ -219,12 +220,14 @@ class Mappings(Columnar):
     @property
     def is_leaf(self) -> NDArray[np.bool_]:
         """Mask: maps memory."""
-        return self.kind == LEAF
+        result: NDArray[np.bool_] = self.kind == LEAF
+        return result
 
     @property
     def is_absent(self) -> NDArray[np.bool_]:
         """Mask: unknown, because a table is not in the image."""
-        return self.kind == ABSENT
+        result: NDArray[np.bool_] = self.kind == ABSENT
+        return result
 
     def __len__(self) -> int:
         return len(self.start)
@@ -232,7 +235,7 @@ class Mappings(Columnar):
     def __getitem__(self, key: int | slice | np.ndarray) -> Mappings | Mapping:
         if isinstance(key, (int, np.integer)):
             row = [int(self._columns[name][key]) for name in _COLUMNS]
-            return Mapping(*row[:-1], kind=KINDS[row[-1]])
+            return Mapping._make([*row[:-1], KINDS[row[-1]]])
         return self._like({name: column[key] for name, column in self._columns.items()})
 
     def _like(self, columns: dict[str, np.ndarray]) -> Mappings:
@@ -329,7 +332,7 @@ class Mappings(Columnar):
     def __iter__(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS]
         for *row, kind in zip(*lists, strict=True):
-            yield Mapping(*row, kind=KINDS[kind])
+            yield Mapping._make([*row, KINDS[kind]])
 
     def __repr__(self) -> str:
         count = len(self)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
+    from .arch.dialect import Dialect
     from .image import Image
     from .mappings import Mappings, Tables
     from .origin import Origin
@@ -60,7 +61,7 @@ class Step(NamedTuple):
     """The kernel's name of the level, such as PMD."""
     table: int
     """Physical address of the table."""
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for here
     entry: int | None
     """None where the table is not in the image."""
 
@@ -244,7 +245,8 @@ class AddressSpace:
         from .origin import Origin, Walked
 
         layout = self.layout
-        role = layout.roots[self.root_name].role if self.root_name in layout.roots else "kernel"
+        root = layout.roots.get(self.root_name or "")
+        role = root.role if root else "kernel"
         walked = Walked(
             self.root_name or "root",
             self.mode.name,
@@ -404,7 +406,7 @@ class AddressSpace:
         view: str | None,
         version: str | None,
         clip: tuple[int | None, int | None] = (None, None),
-    ) -> tuple[arch.Dialect, View, list[tuple[int, int]]]:
+    ) -> tuple[Dialect, View, list[tuple[int, int]]]:
         """Dialect, view, and the view's ranges within ``clip``."""
         layout = self.layout
         name = view or self.view
@@ -428,7 +430,7 @@ class AddressSpace:
         isa: str | None = None,
         budget: int | None = None,
         progress: Progress | None = None,
-    ) -> tuple[arch.Dialect, _fastwalk.Dump, View]:
+    ) -> tuple[Dialect, _fastwalk.Dump, View]:
         dialect, shown, ranges = self._dialect_of(view, version, clip)
         with reporting(progress, "walking") as report:
             dump = _fastwalk.dump(

@@ -235,7 +235,6 @@ def _attributes_of(mode: Mode) -> Callable[[], tuple[tuple[str, int, int], ...]]
 ATTRIBUTES = {name: _attributes_of(mode) for name, mode in _MODES.items()}
 
 
-
 # MT_*, asm/memory.h:172 of 6.12: what Linux puts into MAIR_EL1.
 _TYPES = ("normal", "tagged", "normal-nc", "device-nGnRnE", "device-nGnRE")
 

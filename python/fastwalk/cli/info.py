@@ -66,4 +66,3 @@ def _table(rows: list[tuple[str, str, str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for what, value, source in rows:
         print(f"{what:<{widths[0]}}  {value:<{widths[1]}}  {source}".rstrip())
-
