@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from . import _fastwalk
+    from .view.plot import MappingsPlot, TablesPlot
 
 KINDS = ("leaf", "other", "absent", "note")
 """Kinds of a row, by the numbers of the ``kind`` column. *note* occurs only under
@@ -349,6 +350,19 @@ class Mappings(Columnar):
         shown += [self.row_text(i) for i in range(count - _SHOWN, count)]
         return "\n".join([head, *shown])
 
+    def _repr_html_(self) -> str:
+        from .view.html import mappings_table
+
+        return mappings_table(self)
+
+    @property
+    def plot(self) -> MappingsPlot:
+        """Pictures, with matplotlib: ``plot()``, ``plot.hilbert()``; see
+        :mod:`fastwalk.view.plot`."""
+        from .view.plot import MappingsPlot
+
+        return MappingsPlot(self)
+
     def row_text(self, index: int) -> str:
         """One row as a person reads it."""
         start, size, pa, attributes, effective, depth, kind = (
@@ -393,14 +407,18 @@ class Tables(Columnar):
     other: NDArray[np.uint32]
     absent: NDArray[np.uint32]
 
-    def __init__(self, columns: dict[str, np.ndarray], spec: Spec) -> None:
+    def __init__(
+        self, columns: dict[str, np.ndarray], spec: Spec, origin: Origin | None = None
+    ) -> None:
         self.columns = columns
         self.spec = spec
+        self.origin = origin
+        """What was walked, where that is known."""
         for name in self.NAMES:
             setattr(self, name, columns[name])
 
     @classmethod
-    def from_core(cls, found: _fastwalk.Tables, spec: Spec) -> Tables:
+    def from_core(cls, found: _fastwalk.Tables, spec: Spec, origin: Origin | None = None) -> Tables:
         """The core's columns, without a copy."""
         return cls(
             {
@@ -408,6 +426,7 @@ class Tables(Columnar):
                 for name, kind in zip(cls.NAMES, cls._TYPES, strict=True)
             },
             spec,
+            origin,
         )
 
     def frame(self, *, decoded: bool = False) -> Frame:
@@ -426,7 +445,20 @@ class Tables(Columnar):
         return len(self.pa)
 
     def __getitem__(self, key: slice | np.ndarray) -> Tables:
-        return Tables({name: column[key] for name, column in self.columns.items()}, self.spec)
+        columns = {name: column[key] for name, column in self.columns.items()}
+        return Tables(columns, self.spec, self.origin)
+
+    def _repr_html_(self) -> str:
+        from .view.html import tables_table
+
+        return tables_table(self)
+
+    @property
+    def plot(self) -> TablesPlot:
+        """``plot()``: their structure as a treemap, with matplotlib."""
+        from .view.plot import TablesPlot
+
+        return TablesPlot(self)
 
     def __repr__(self) -> str:
         by_depth = ", ".join(

@@ -327,7 +327,7 @@ class AddressSpace:
             self._spans(start, end),
             threads=threads,
         )
-        return Tables.from_core(found, self.mode.spec)
+        return Tables.from_core(found, self.mode.spec, self.origin())
 
     def lookup(self, vas: ArrayLike, threads: int | None = None) -> Lookup:
         """What the tables say of each address. ``vas``: any shape, as uint64; the

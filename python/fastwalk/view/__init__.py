@@ -1,0 +1,1 @@
+"""Pictures, tables for notebooks, and the report: over columns, no image access."""

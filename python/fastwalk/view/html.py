@@ -1,0 +1,127 @@
+"""Short tables for notebooks (``_repr_html_``). Every text from an image is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .regions import rough_size
+
+if TYPE_CHECKING:
+    from ..mappings import Mappings, Tables
+
+SHOWN = 10
+"""Rows that a notebook shows; of more, half from either end."""
+
+_LEFT = "text-align:left;white-space:pre;font-variant-numeric:tabular-nums"
+_RIGHT = "text-align:right;white-space:pre;font-variant-numeric:tabular-nums"
+
+
+class Number(str):
+    """A cell that stands at the right."""
+
+    __slots__ = ()
+
+
+def table(
+    caption: str,
+    names: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    notes: Sequence[str] = (),
+) -> str:
+    """A table. A row of one cell goes across."""
+    head = "".join(f'<th style="{_LEFT}">{escape(name)}</th>' for name in names)
+    body = []
+    for row in rows:
+        if len(row) == 1:
+            text = escape(str(row[0]))
+            body.append(f'<tr><td colspan="{len(names)}" style="{_LEFT}">{text}</td></tr>')
+            continue
+        cells = (
+            f'<td style="{_RIGHT if isinstance(cell, Number) else _LEFT}">{escape(str(cell))}</td>'
+            for cell in row
+        )
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    below = "".join(f"<div>{escape(note)}</div>" for note in notes)
+    return (
+        f'<div class="fastwalk"><div><b>{escape(caption)}</b></div>'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"{below}</div>"
+    )
+
+
+def ends(count: int, shown: int = SHOWN) -> tuple[range, range]:
+    """Which rows are shown: the first ones, and the last ones."""
+    if count <= shown:
+        return range(count), range(0)
+    return range(shown // 2), range(count - shown // 2, count)
+
+
+def mappings_table(maps: Mappings) -> str:
+    """Of a walk."""
+    from .. import arch
+    from ..mappings import KINDS, LEAF, permission_text, size_text
+
+    spec = maps.spec
+    first, last = ends(len(maps))
+
+    def row(index: int) -> list[object]:
+        start, size, pa, attributes, effective, depth, kind = (
+            int(column[index])
+            for column in (
+                maps.start, maps.size, maps.pa, maps.attributes, maps.effective, maps.depth,
+                maps.kind,
+            )
+        )  # fmt: skip
+        end = (start + (size or 1 << 64)) % (1 << 64)
+        level = spec.depths[depth].name if depth < len(spec.depths) else str(depth)
+        cells: list[object] = [f"{start:#018x}-{end:#018x}", Number(size_text(size)), level]
+        if kind == LEAF:
+            names = " ".join(arch.decode(spec.name, attributes))
+            cells += [Number(f"{pa:#x}"), permission_text(effective, spec.permissions), names]
+        else:
+            cells += ["", "", f"{KINDS[kind]} {attributes or pa:#x}"]
+        if "space" in maps.columns:
+            cells.insert(0, maps.spaces[int(maps.columns["space"][index])])
+        return cells
+
+    names = ["addresses", "size", "level", "physical", "allowed", "attributes"]
+    if "space" in maps.columns:
+        names.insert(0, "space")
+    rows = [row(index) for index in first]
+    if last:
+        rows.append([f"... {len(maps) - len(first) - len(last)} more ..."])
+        rows += [row(index) for index in last]
+    mapped = int(maps.size[maps.is_leaf].sum(dtype=np.uint64))
+    partial = "" if maps.complete else ", incomplete"
+    caption = f"{len(maps)} rows, {rough_size(mapped)} mapped, {spec.name}{partial}"
+    return table(caption, names, rows, maps.warnings[:SHOWN])
+
+
+def tables_table(tables: Tables) -> str:
+    """Of the tables themselves: a row a depth."""
+    rows: list[list[object]] = []
+    whole = 0
+    for number, depth in enumerate(tables.spec.depths):
+        at = tables.depth == number
+        count = int(at.sum())
+        size = count * (1 << depth.index_bits) * depth.entry_bytes
+        whole += size
+        kinds = [
+            Number(f"{int(column[at].sum(dtype=np.uint64)):,}")
+            for column in (tables.table, tables.leaf, tables.other, tables.none, tables.absent)
+        ]
+        references = int(tables.references[at].sum(dtype=np.uint64))
+        memory = rough_size(size)
+        rows.append(
+            [depth.name, Number(f"{count:,}"), Number(memory), Number(f"{references:,}"), *kinds]
+        )
+    names = [
+        "level", "tables", "memory", "references", "to tables", "leaves", "other", "none",
+        "absent",
+    ]  # fmt: skip
+    caption = f"{len(tables)} tables, {rough_size(whole)}, {tables.spec.name}"
+    return table(caption, names, rows)

@@ -1,0 +1,165 @@
+"""The named areas of an address space, from the markers of its layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .. import arch
+from ..arch.spec import EXEC, USER, USER_EXEC
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..layout import Marker
+    from ..mappings import Mappings
+    from ..origin import Origin
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+UNNAMED = ""
+"""The name of what lies between areas: after one ended and before the next begins."""
+
+# How the kernels' markers name the ends of an area: "vmalloc() end" (arm64, riscv),
+# "End Modules" (x86), "Kernel Image End" (s390x); see the address_markers arrays of
+# arch/*/mm/ptdump.c and dump_pagetables.c, Linux 6.12.
+_END = re.compile(r"^end (?P<a>.+)$|^(?P<b>.+?)( area)? end$", re.IGNORECASE)
+_START = re.compile(r"^start of (?P<a>.+)$|^(?P<b>.+?)( area)? start$", re.IGNORECASE)
+_AREA = re.compile(r"^(?P<a>.+?) area$", re.IGNORECASE)
+
+
+class Region(NamedTuple):
+    """A run of virtual addresses with one name."""
+
+    name: str
+    """As the kernel's dumper heads it, without *start* and *end*; :data:`UNNAMED`."""
+    first: int
+    last: int
+    """Inclusive: the last region may end with the address space."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.last - self.first + 1
+
+
+def rough_size(size: int) -> str:
+    """A size for people: 4.0 KiB, 16 MiB, 4.2 TiB."""
+    number, unit = float(size), 0
+    while number >= 1024 and unit < 6:
+        number, unit = number / 1024, unit + 1
+    digits = 0 if unit == 0 or number >= 9.95 else 1
+    return f"{number:.{digits}f} {UNITS[unit]}"
+
+
+def _base(pattern: re.Pattern[str], heading: str) -> str | None:
+    found = pattern.match(heading)
+    return next(text for text in found.groupdict().values() if text) if found else None
+
+
+def _key(name: str) -> str:
+    return (_base(_AREA, name) or name).lower()
+
+
+def _changes(markers: tuple[Marker, ...]) -> Iterator[tuple[int, str]]:
+    """(address, name from there on), in order of address."""
+    ordered = sorted(markers, key=lambda marker: marker.address)
+    ends = {_key(base) for m in ordered if (base := _base(_END, m.heading)) is not None}
+    open_areas: list[str] = []
+    for marker in ordered:
+        ended = _base(_END, marker.heading)
+        if ended is not None:
+            open_areas = [name for name in open_areas if _key(name) != _key(ended)]
+            # What encloses it goes on, if its own end is still to come.
+            rest = open_areas[-1] if open_areas and _key(open_areas[-1]) in ends else UNNAMED
+            yield marker.address, rest
+            continue
+        name = _base(_START, marker.heading) or marker.heading
+        if _key(name) not in ends:
+            open_areas = []
+        open_areas.append(name)
+        yield marker.address, name
+
+
+def regions(origin: Origin | None) -> tuple[Region, ...]:
+    """The areas of the (first) address space that was walked, ascending, without gaps
+    within each half. Without markers, the halves themselves; nothing without origin."""
+    if origin is None:
+        return ()
+    space = origin.spaces[0]
+    spec = arch.spec_of(space.mode, space.index_va_bits)
+    half = next((half for half in spec.halves if half.name == space.half), spec.halves[0])
+    view = origin.layout.views.get(space.view) if space.view is not None else None
+    changes = list(_changes(view.markers)) if view is not None else []
+    found: list[Region] = []
+    for window in sorted(half.windows, key=lambda window: window.base):
+        at, name = window.base, UNNAMED
+        last = window.base + window.size - 1
+        for address, next_name in changes:
+            if address > last:
+                break
+            if address > at:
+                found.append(Region(name, at, address - 1))
+                at = address
+            name = next_name
+        found.append(Region(name, at, last))
+    return tuple(found)
+
+
+def number_of(found: tuple[Region, ...], addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each address the index of its region; -1 where it is in none."""
+    if not found:
+        return np.full(len(addresses), -1, np.int64)
+    firsts = np.array([region.first for region in found], np.uint64)
+    lasts = np.array([region.last for region in found], np.uint64)
+    index = np.searchsorted(firsts, addresses, "right").astype(np.int64) - 1
+    return np.where((index >= 0) & (addresses <= lasts[np.maximum(index, 0)]), index, -1)
+
+
+class Class(NamedTuple):
+    """What rows are called and painted as."""
+
+    name: str
+    what: str
+    light: str
+    """Colour on a light ground; told apart by people who do not see red or green, too."""
+    dark: str
+
+
+CLASSES = (
+    Class("read-only", "may be read only", "#7f8c9b", "#8b98a8"),
+    Class("writable", "may be written", "#1f77b4", "#58a6e8"),
+    Class("executable", "may be executed", "#e69f00", "#f0b429"),
+    Class("W+X", "may be written and executed", "#c2185b", "#ff5c93"),
+    Class("other", "neither empty nor walkable: swap, migration, PROT_NONE", "#6a51a3", "#b39ddb"),
+    Class("absent", "unknown: a table is not in the image", "#b0b0b0", "#5c6370"),
+)
+"""Classes of rows, by the numbers that :func:`classes` gives."""
+
+READ_ONLY, WRITABLE, EXECUTABLE, WRITABLE_EXECUTABLE, OTHER, ABSENT = range(len(CLASSES))
+
+
+def classes(maps: Mappings) -> NDArray[np.uint8]:
+    """The class of each row: an index into :data:`CLASSES`."""
+    from ..mappings import LEAF
+    from ..mappings import OTHER as OTHER_KIND
+
+    user_executes = (maps.effective & np.uint8(USER | USER_EXEC)) == USER | USER_EXEC
+    executes = user_executes | ((maps.effective & np.uint8(EXEC)) != 0)
+    allowed = maps.writable * np.uint8(WRITABLE) + executes * np.uint8(EXECUTABLE)
+    unmapped = np.where(maps.kind == OTHER_KIND, OTHER, ABSENT)
+    return np.where(maps.kind == LEAF, allowed, unmapped).astype(np.uint8)
+
+
+def shown(maps: Mappings) -> Mappings:
+    """What is painted: everything but the kernel's own notes, which may be holes."""
+    from ..mappings import NOTE, Mappings
+
+    notes = maps.kind == NOTE
+    if not notes.any():
+        return maps
+    rest = maps[~notes]
+    assert isinstance(rest, Mappings)
+    return rest
