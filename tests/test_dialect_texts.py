@@ -3,6 +3,7 @@ dumpers' sources (arch/*/mm), or, where 6.12 has no dumper, from the style descr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import naive
@@ -10,7 +11,8 @@ import pytest
 from golden_cases import Segments
 from test_golden_naive import rows_of
 
-from fastwalk import arch
+from fastwalk import _fastwalk, arch
+from fastwalk.errors import SpecError
 from fastwalk.layout import Layout, Marker, Paging, Root, View
 from fastwalk.text import ptdump
 
@@ -25,18 +27,17 @@ def table(mode: str, depth: int, entries: dict[int, int], default: int = 0) -> b
     )
 
 
-def show(
+def layout_of(
     mode: str,
-    tables: dict[int, bytes],
     last: int,
     version: str = "6.12.117",
     first: int = 0,
     svnapot: bool = False,
     markers: tuple[Marker, ...] | None = None,
-) -> list[str]:
-    """The lines for tables by PA; the root is at ROOT."""
+) -> Layout:
+    """One view of a root at ROOT."""
     view = View("root", ((first, last),), markers or (Marker(first, "Start"),))
-    layout = Layout(
+    return Layout(
         arch=arch.spec_of(mode).arch,
         mode=mode,
         kernel=version,
@@ -46,7 +47,12 @@ def show(
         default_view="view",
         paging=Paging(svnapot=svnapot),
     )
+
+
+def shown(layout: Layout, tables: dict[int, bytes]) -> list[str]:
+    """The lines for tables by PA."""
     dialect = arch.dialect_of(layout).dialect
+    view = layout.view()
     dump = naive.ptdump(dialect, Segments(list(tables.items())), ROOT, view.ranges, view.markers)
     return ptdump.text(dialect, view.markers, rows_of(dump)).splitlines()
 
@@ -68,7 +74,7 @@ def riscv(version: str) -> list[str]:
         ),
         0x10_4000: table(mode, 3, {0: 0x2000_00DB}),
     }
-    return show(mode, tables, (3 << 39) - 1, version, svnapot=True)
+    return shown(layout_of(mode, (3 << 39) - 1, version, svnapot=True), tables)
 
 
 def test_riscv_6_12() -> None:
@@ -114,7 +120,7 @@ def test_riscv32_names_its_leaves_pgd_and_loses_high_address_bits() -> None:
         ROOT: table(mode, 0, {0: 0x101 << 10 | 1, 1023: 0xFFF0_00E7}),
         0x10_1000: table(mode, 1, {1: 0x2000_00E7}),
     }
-    assert show(mode, tables, (1 << 32) - 1) == [
+    assert shown(layout_of(mode, (1 << 32) - 1), tables) == [
         "---[ Start ]---",
         "0x00001000-0x00002000    0x80000000         4K PTE   ..   D A G . . W R V",
         "0xffc00000-0x00000000    0xffc00000         4M PGD   ..   D A G . . W R V",
@@ -126,7 +132,7 @@ def test_s390x_prints_holes_of_any_designation(mode: str) -> None:
     empty = {"s390x-segment": 0x20, "s390x-region1": 0x2C}[mode]
     name = {"s390x-segment": "PMD", "s390x-region1": "ASCE"}[mode]
     last = (1 << (31 if mode == "s390x-segment" else 63)) - 1
-    lines = show(mode, {ROOT: table(mode, 0, {}, empty)}, last)
+    lines = shown(layout_of(mode, last), {ROOT: table(mode, 0, {}, empty)})
     end = last + 1
     size = "2G" if mode == "s390x-segment" else "8E"
     assert lines == [
@@ -141,7 +147,7 @@ def test_s390x_large_frames_and_invalid_ptes() -> None:
         ROOT: table(mode, 0, {0: 0x10_1000, 1: 0x10_0400, 2: 0x20_0700}, 0x20),
         0x10_1000: table(mode, 1, {0: 0x5000, 1: 0x6200, 2: 0x6600, 3: 0x7100}, 0x400),
     }
-    assert show(mode, tables, (1 << 31) - 1, "6.1.192") == [
+    assert shown(layout_of(mode, (1 << 31) - 1, "6.1.192"), tables) == [
         "---[ Start ]---",
         "0x0000000000000000-0x0000000000001000         4K PTE RW X",
         "0x0000000000001000-0x0000000000002000         4K PTE RO X",
@@ -163,7 +169,7 @@ def test_powerpc_prints_the_quadrant_it_is_asked_for() -> None:
         0x11_2000: table(mode, 3, {0: 0xC000_0000_0001_01BF, 1: 0xC000_0000_0002_0407}),
     }
     base = 0xC000_0000_0000_0000
-    lines = show(mode, tables, base + (1 << 52) - 1, first=base)
+    lines = shown(layout_of(mode, base + (1 << 52) - 1, first=base), tables)
     clear = ["    ", " ", " ", "   ", "   ", "     ", "present", "    ", "     ", "        "]
     io, tolerant = "non-idempotent", "tolerant"
     no_io, no_tolerant = " " * len(io), " " * len(tolerant)
@@ -184,7 +190,7 @@ def test_powerpc_prints_the_quadrant_it_is_asked_for() -> None:
         # A pud is a leaf by its leaf bit alone; the root's leaf is a hole.
         line(1 << 30, 2 << 30, 1 << 30, "1G", [*third, no_io, no_tolerant]),
     ]
-    low = show(mode, tables, (1 << 52) - 1)
+    low = shown(layout_of(mode, (1 << 52) - 1), tables)
     assert low == [line.replace("0xc00", "0x000") for line in lines]
 
 
@@ -201,7 +207,7 @@ def test_arm_domains_without_a_name_are_all_unknown() -> None:
             },
         )
     }
-    assert show(mode, tables, (1 << 32) - 1) == [
+    assert shown(layout_of(mode, (1 << 32) - 1), tables) == [
         "---[ Start ]---",
         "0x00000000-0x00200000           2M PGD KERNEL      RW x  SHD",
         "0x00200000-0x00300000           1M PGD USER        RW x  SHD",
@@ -235,7 +241,9 @@ def test_arm_looks_at_the_second_of_a_pair_only_where_it_is_a_section() -> None:
         0x10_5000: pages({1: 0x4000_015F, 511: 0x4000_005F}),
     }
     kernel = "KERNEL "
-    assert show(mode, tables, (1 << 32) - 1, markers=(Marker(0, "a"), Marker(1 << 20, "b"))) == [
+    assert shown(
+        layout_of(mode, (1 << 32) - 1, markers=(Marker(0, "a"), Marker(1 << 20, "b"))), tables
+    ) == [
         "---[ a ]---",
         f"0x00000000-0x00200000           2M PGD {kernel}     RW x  SHD",
         "---[ b ]---",
@@ -247,6 +255,20 @@ def test_arm_looks_at_the_second_of_a_pair_only_where_it_is_a_section() -> None:
         f"0x007ff000-0x00800000           4K PTE {kernel}     RW x      MEM/CACHED/WBWA",
         f"0x00800000-0x00a00000           2M PGD {kernel}     RW x  SHD",
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("nothing", 0x1_140E), ("mask", 0x1), ("value", 0x1_0000_0000)]
+)
+def test_pairs_that_make_no_sense_are_refused(field: str, value: int) -> None:
+    dialect = arch.dialect_of(layout_of("arm-short", (1 << 32) - 1)).dialect
+    root, ptes = dialect.depths
+    assert root.pairs is not None
+    pairs = replace(root.pairs, **{field: value})
+    wrong = replace(dialect, depths=(replace(root, pairs=pairs), ptes))
+    with pytest.raises(SpecError, match=r"depths\[0\]\.pairs"):
+        _fastwalk.Dumper(wrong)
+    _fastwalk.Dumper(dialect)
 
 
 def pages(entries: dict[int, int]) -> bytes:
@@ -267,7 +289,7 @@ def test_loongarch_walks_pointers_into_the_direct_map() -> None:
     }
     base = 0xFFFF_8000_0000_0000
     # Three pmds: the empty tables are walked through like any other.
-    assert show(mode, tables, base + (3 << 25) - 1, first=base) == [
+    assert shown(layout_of(mode, base + (3 << 25) - 1, first=base), tables) == [
         "---[ Start ]---",
         "0xffff800000000000-0xffff800000004000          16K PTE     R W X      CC  P V D      G",
         "0xffff800000004000-0xffff800000008000          16K PTE USR R W .      CC  P V D      .",
@@ -282,7 +304,7 @@ def test_parisc_walks_32_bit_directories_to_64_bit_ptes() -> None:
         0x10_1000: table(mode, 1, {0: 0x10_3000 >> 8 | 3, 1: 2}),
         0x10_3000: table(mode, 2, {0: 0x1234_5323, 1: 0x1234_6325, 2: 0x1234_7A09}),
     }
-    assert show(mode, tables, (1 << 42) - 1) == [
+    assert shown(layout_of(mode, (1 << 42) - 1), tables) == [
         "---[ Start ]---",
         "0x0000000100000000-0x0000000100001000           4K PTE     R W .              P A D",
         "0x0000000100001000-0x0000000100002000           4K PTE     R . X              P A D",

@@ -92,8 +92,7 @@ ARM: list[Case] = [
     ("arm-lpae", 2, 0x4000_0701, "other", 0, 0),
     ("arm-lpae", 2, 1 << 54 | 0x4000_0743, "leaf", 0x4000_0000, URW),
     ("arm-lpae", 2, 0x4000_07C3, "leaf", 0x4000_0000, RX | USER | USER_EXEC),
-    # What users may write, the kernel does not execute.
-    ("arm-lpae", 2, 0x4000_0743, "leaf", 0x4000_0000, URW | USER_EXEC),
+    ("arm-lpae", 2, 0x4000_0743, "leaf", 0x4000_0000, RWX | USER | USER_EXEC),
 ]
 
 LOONGARCH: list[Case] = [

@@ -6,8 +6,8 @@ translation table format", B3.7 "Memory access control", named [ARM] here; Linux
 6.1, ``arch/arm/include/asm/pgtable-{2,3}level{,-hwdef}.h`` and ``arch/arm/mm/dump.c``.
 
 The access permissions are those of ARMv6 and later with SCTLR.AFE = 0 (short descriptors),
-as Linux sets it. Domains of type Manager (DACR) ignore them; that is no property of the
-tables.
+as Linux sets it. Domains of type Manager (DACR) ignore them, and SCTLR.WXN and UWXN forbid
+the execution of what is writable; those are no properties of the tables.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from .spec import (
     USER_EXEC,
     WRITE,
     Depth,
-    Exclusion,
     Field,
     PathBit,
     Rule,
@@ -244,9 +243,6 @@ def _lpae() -> Spec:
         ),
         halves=(whole(32),),
         permissions=PERMISSIONS,
-        # [ARM] B3.7.2 "Execute-never restrictions on instruction fetching": what PL0 may
-        # write, PL1 does not execute, in implementations that include LPAE.
-        exclusions=(Exclusion(USER | WRITE, EXEC),),
         root_align=32,
     )
 

@@ -3,9 +3,9 @@
 NOT CHECKED AGAINST A RUNNING KERNEL. Linux 6.12 has no ptdump for LoongArch, so there is no
 text to be equal to: the one here is in the style of the generic dumpers.
 
-Sources: *LoongArch Reference Manual, Volume 1: Basic Architecture* (v1.10), chapter 5 "Memory
-Management", sections 5.4.2 "TLB entry format", 5.4.5 "Multi-level page tables" and 7.5.x (CSRs
-PGDL, PGDH, PWCL, PWCH), named [LA] here; Linux 6.12,
+Sources: *LoongArch Reference Manual, Volume 1: Basic Architecture* (v1.10), chapter "Memory
+Management", section "Multi-level Page Table Structure Supported by page walking", and the CSRs
+PGDL, PGDH, PWCL and PWCH, named [LA] here; Linux 6.12,
 ``arch/loongarch/include/asm/pgtable{,-bits}.h``, ``arch/loongarch/mm/{tlb.c,tlbex.S}``.
 
 Two things are unlike other architectures. Directory entries hold the next table's address in
@@ -51,7 +51,7 @@ PA_BITS = 48
 """_PAGE_PFN_END_SHIFT."""
 ADDRESS = (1 << PA_BITS) - 1
 
-# [LA] 5.4.5, tables "basic page entry" and "huge page entry"; names as in pgtable-bits.h.
+# [LA] entries of basic pages and of huge pages; names as in pgtable-bits.h.
 VALID = 1 << 0
 """Linux sets it at the first access (_PAGE_ACCESSED)."""
 DIRTY = 1 << 1
@@ -81,8 +81,8 @@ ATTRIBUTE_BITS = (
     | NO_READ | NO_EXEC | RPLV
 )  # fmt: skip
 
-# [LA] 5.4.4: a page of level PLV is open to that level and the more privileged ones, unless
-# RPLV. A store needs D, which the store handler, or the hardware walker, sets where W allows.
+# [LA] a page of level PLV is open to that level and to more privileged ones, unless RPLV. A
+# store needs D, which the store handler, or the hardware walker, sets where W allows.
 LEAF_PATH = (
     PathBit(READ, NO_READ, NO_READ),
     PathBit(WRITE, WRITABLE | DIRTY, 0),

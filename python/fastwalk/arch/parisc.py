@@ -6,7 +6,7 @@ text to be equal to: the one here is in the style of the generic dumpers.
 PA-RISC processors do not walk tables: they trap, and Linux's TLB miss handlers walk. So the
 handlers are the hardware here. Sources: Linux 6.12, ``arch/parisc/include/asm/pgtable.h``
 and ``arch/parisc/kernel/entry.S`` (L2_ptep, L3_ptep, make_insert_tlb); *PA-RISC 2.0
-Architecture*, chapter 3 "Addressing and Access Control", table 3-14 for access rights.
+Architecture*, chapter 3 "Addressing and Access Control", page 3-14 for access rights.
 
 The upper levels are 32-bit words also where the ptes are 64-bit: bits 31:4 of the word are
 bits 39:12 of the address. All is big-endian.

@@ -1,12 +1,13 @@
 """powerpc64, radix MMU (POWER9 and later), 4 KiB and 64 KiB pages.
 
-Sources: *Power ISA Version 3.1B*, Book III, section 7.7.10 "Radix Tree Translation" and
-7.7.13 "Storage Protection" (encoded access authority), named [ISA] here; Linux 6.12 and 6.1,
+Sources: *Power ISA Version 3.0C*, Book III, section 6.7.10 "Radix Tree Translation" and, for
+the encoded access authority, "Radix Tree Translation Storage Protection", named [ISA] here;
+Linux 6.12 and 6.1,
 ``arch/powerpc/include/asm/book3s/64/{pgtable,radix,radix-4k,radix-64k,hash-4k,hash-64k}.h``
 and ``arch/powerpc/mm/ptdump/{ptdump,book3s64}.c``. The manual counts bits from the left
 (bit 63 is 1); the masks here are values.
 
-Tables are big-endian, whatever the kernel's own byte order ([ISA] 7.7.10.1; Linux:
+Tables are big-endian, whatever the kernel's own byte order ([ISA] 6.7.10; Linux:
 ``pte_raw``). A root is what a process-table entry names (RPDB); RPDS is 13 in every Linux
 (RADIX_PGD_INDEX_SIZE), and the size of each lower table (NLS) is fixed likewise, so a
 directory entry with another NLS is of kind *other*.
@@ -45,7 +46,7 @@ from .spec import (
 ALL = (1 << 64) - 1
 PAGE_4K, PAGE_64K = 12, 16
 
-# [ISA] 7.7.10.2 "Radix Tree Page Directory Entry" and "Page Table Entry".
+# [ISA] 6.7.10.1 "Radix Tree Page Directory Entry" and "Page Table Entry".
 VALID = 1 << 63
 LEAF = 1 << 62
 """L; _PAGE_PTE."""
@@ -86,7 +87,7 @@ LEAF_PATH = (
 )
 
 _KERNEL_BASE = 0xC000_0000_0000_0000
-"""Quadrant 3 ([ISA] 7.7.5): effective address bits 0:1 are 11, process table entry 0."""
+"""Quadrant 3 ([ISA] "Address Space"): effective address bits 0:1 are 11, process table entry 0."""
 _SPAN = 1 << 52
 HIGH = Half("high", (Window(0, _SPAN, _KERNEL_BASE),))
 LOW = Half("low", (Window(0, _SPAN, 0),))

@@ -1,8 +1,8 @@
 """RISC-V: Sv32, Sv39, Sv48 and Sv57, with Svnapot and Svpbmt.
 
 Sources: *The RISC-V Instruction Set Manual, Volume II: Privileged Architecture*
-(20240411), chapters 10 and 11 ("Supervisor-Level ISA", sections "Sv32" to "Sv57",
-"Svnapot" and "Svpbmt"), named [Priv] here; Linux 6.12 and 6.1,
+(20240411), chapters "Supervisor-Level ISA" (sections "Sv32" to "Sv57"), "Svnapot" and
+"Svpbmt", named [Priv] here; Linux 6.12 and 6.1,
 ``arch/riscv/include/asm/pgtable*.h`` and ``arch/riscv/mm/ptdump.c``.
 """
 
