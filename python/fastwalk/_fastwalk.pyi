@@ -65,6 +65,8 @@ __version__: str
 _Span: TypeAlias = tuple[int, int, int, int]
 _Progress: TypeAlias = Callable[[int, int], object]
 _Field: TypeAlias = tuple[str, Buffer, str, list[str] | None]
+_OpenProgress: TypeAlias = Callable[[int, int, int], object]
+"""Called with bytes read of the compressed file, its length, and bytes that came out."""
 
 @final
 class Column:
@@ -122,11 +124,20 @@ def open_path(
     format: str | None = None,
     base: int = 0,
     no_map: bool = False,
+    *,
+    parts: Sequence[str | os.PathLike[str]] = [],
+    limit: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    progress: _OpenProgress | None = None,
 ) -> Image:
     """Opens the image in a file, memory-mapped unless `no_map`.
 
     `format`: a name of :func:`formats`; None to tell it by the contents. `base`:
-    physical address of the first byte of a raw image. ImageError.
+    physical address of the first byte of a raw image. `parts`: the other files of an
+    image in several. A compressed file is decompressed once, into a temporary file in
+    `folder` (None: the system's), up to `limit` bytes (None: 64 GiB); `progress` is
+    called now and then and stops it by returning something true, or by raising.
+    ImageError.
     """
 
 def open_descriptor(
@@ -134,6 +145,10 @@ def open_descriptor(
     format: str | None = None,
     base: int = 0,
     no_map: bool = False,
+    *,
+    limit: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    progress: _OpenProgress | None = None,
 ) -> Image:
     """Opens the image behind a file descriptor, which stays the caller's to close (it
     is duplicated). See :func:`open_path`. OSError for a descriptor that is not open."""
@@ -143,6 +158,10 @@ def open_bytes(
     name: str = "<bytes>",
     format: str | None = None,
     base: int = 0,
+    *,
+    limit: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    progress: _OpenProgress | None = None,
 ) -> Image:
     """Opens the image in memory; bytes are kept, not copied. `name` is what messages
     call it. See :func:`open_path`."""

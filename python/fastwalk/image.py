@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +61,10 @@ def open(
     base: int = 0,
     mapped: bool = True,
     layout: Layout | str | os.PathLike[str] | None = None,
+    parts: Sequence[str | os.PathLike[str]] = (),
+    decompress_limit: int | None = None,
+    decompress_folder: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, int], object] | None = None,
 ) -> Image:
     """Opens a physical-memory image, its format told from its content.
 
@@ -68,22 +73,53 @@ def open(
     ``base`` is the physical address of a raw image's first byte; ``mapped=False`` reads
     the file piece by piece, for files that cannot be mapped. ``layout``: what the image
     cannot say itself, as a :class:`~fastwalk.layout.Layout` or the path of a layout
-    file.
+    file. ``parts``: the other files of an image in several (found by themselves where
+    they lie in one folder and fit).
 
-    No data is read. ImageError: one line that names the file and what to try;
+    A compressed file (zstd, gzip, xz, lz4) is decompressed once, into a sparse temporary
+    file in ``decompress_folder`` (default: the system's), up to ``decompress_limit`` bytes
+    (default: 64 GiB; 0 to refuse). ``progress`` is then called with (bytes read, bytes to
+    read, bytes that came out) and stops it by returning something true.
+
+    Otherwise no data is read. ImageError: one line that names the file and what to try;
     LayoutError.
     """
     if isinstance(layout, (str, os.PathLike)):
         layout = load(os.fspath(layout))
     if isinstance(source, int):
-        inner = _fastwalk.open_descriptor(source, format, base, not mapped)
+        inner = _fastwalk.open_descriptor(
+            source,
+            format,
+            base,
+            not mapped,
+            limit=decompress_limit,
+            folder=decompress_folder,
+            progress=progress,
+        )
         return Image(inner, f"file descriptor {source}", layout)
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        inner = _fastwalk.open_path(path, format, base, not mapped)
+        inner = _fastwalk.open_path(
+            path,
+            format,
+            base,
+            not mapped,
+            parts=list(parts),
+            limit=decompress_limit,
+            folder=decompress_folder,
+            progress=progress,
+        )
         return Image(inner, path, layout, hashable=path)
     data = source if isinstance(source, bytes) else bytes(source)
-    inner = _fastwalk.open_bytes(data, "<bytes>", format, base)
+    inner = _fastwalk.open_bytes(
+        data,
+        "<bytes>",
+        format,
+        base,
+        limit=decompress_limit,
+        folder=decompress_folder,
+        progress=progress,
+    )
     return Image(inner, "<bytes>", layout, hashable=data)
 
 

@@ -61,6 +61,23 @@ def image_arguments(parser: argparse.ArgumentParser) -> None:
         help="physical address of a raw image's first byte (default 0)",
     )
     group.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="FILE",
+        dest="parts",
+        help="another file of an image in several; can be given again",
+    )
+    group.add_argument(
+        "--decompress-limit",
+        type=count,
+        metavar="BYTES",
+        help="most bytes that a compressed image may come to (default 64 GiB; 0: refuse it)",
+    )
+    group.add_argument(
+        "--decompress-folder", metavar="DIR", help="where to decompress to (default: /tmp)"
+    )
+    group.add_argument(
         "--layout", metavar="FILE", help="roots, views and markers; overrides the image"
     )
 
@@ -87,11 +104,24 @@ def work_arguments(parser: argparse.ArgumentParser) -> None:
 def open_image(options: argparse.Namespace) -> Image:
     """Opens the image; what is wrong with it goes to standard error."""
     opened = fastwalk.open(
-        options.image, format=options.image_format, base=options.base, layout=options.layout
+        options.image,
+        format=options.image_format,
+        base=options.base,
+        layout=options.layout,
+        parts=options.parts,
+        decompress_limit=options.decompress_limit,
+        decompress_folder=options.decompress_folder,
+        progress=_decompressing if sys.stderr.isatty() else None,
     )
     for warning in opened.warnings:
         warn(warning)
     return opened
+
+
+def _decompressing(read: int, total: int, written: int) -> None:
+    done = 100 * read // total if total else 100
+    end = "\n" if read == total else ""
+    print(f"\rfastwalk: decompressing, {done}%, {written >> 20} MiB", end=end, file=sys.stderr)
 
 
 def choose_space(options: argparse.Namespace) -> AddressSpace:

@@ -2,13 +2,15 @@
 
 use crate::errors::{image_error, read_error};
 use fastwalk_core::addr::Pa;
-use fastwalk_core::image::{self, OpenOptions, PhysicalMemory, ReadError, SharedBytes, Source};
+use fastwalk_core::image::{
+    self, Decompress, OpenOptions, PhysicalMemory, Progress, ReadError, SharedBytes, Source,
+};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open image.
 #[pyclass(frozen, module = "fastwalk._fastwalk")]
@@ -16,79 +18,147 @@ pub struct Image {
     pub memory: Box<dyn PhysicalMemory>,
 }
 
-fn open(py: Python<'_>, source: &Source, options: &OpenOptions) -> PyResult<Image> {
-    py.detach(|| image::open(source, options))
-        .map(|memory| Image { memory })
-        .map_err(|error| image_error(py, &error))
+/// How to open an image: what the three functions below have in common.
+struct Opening {
+    options: OpenOptions,
+    /// What a progress callback raised, or a signal.
+    raised: Arc<Mutex<Option<PyErr>>>,
 }
 
-/// Opens the image in a file.
+impl Opening {
+    fn new(format: Option<String>, base: u64, no_map: bool) -> Self {
+        let options = OpenOptions {
+            format,
+            base: Pa(base),
+            no_map,
+            ..OpenOptions::default()
+        };
+        Self {
+            options,
+            raised: Arc::default(),
+        }
+    }
+
+    fn parts(&mut self, parts: Vec<PathBuf>) {
+        self.options.parts = parts.into_iter().map(Source::Path).collect();
+    }
+
+    /// Where to and how far compressed files are decompressed. `progress(read, total,
+    /// written)` stops it by returning True or by raising.
+    fn decompress(
+        &mut self,
+        limit: Option<u64>,
+        folder: Option<PathBuf>,
+        progress: Option<Py<PyAny>>,
+    ) {
+        let raised = self.raised.clone();
+        let listen = move |at: Progress| {
+            let answer = Python::attach(|py| {
+                py.check_signals()?;
+                match &progress {
+                    None => Ok(false),
+                    Some(call) => call
+                        .call1(py, (at.read, at.total, at.written))?
+                        .is_truthy(py),
+                }
+            });
+            match answer {
+                Ok(stop) => !stop,
+                Err(error) => {
+                    *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    false
+                }
+            }
+        };
+        let defaults = &self.options.decompress;
+        self.options.decompress = Decompress {
+            limit: limit.unwrap_or(defaults.limit),
+            folder,
+            progress: Some(Arc::new(listen)),
+        };
+    }
+
+    fn open(&self, py: Python<'_>, source: &Source) -> PyResult<Image> {
+        let opened = py.detach(|| image::open(source, &self.options));
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        match (opened, raised.take()) {
+            (_, Some(error)) => Err(error),
+            (Ok(memory), None) => Ok(Image { memory }),
+            (Err(error), None) => Err(image_error(py, &error)),
+        }
+    }
+}
+
+/// See `_fastwalk.pyi`.
 #[pyfunction]
-#[pyo3(signature = (path, format=None, base=0, no_map=false))]
+#[pyo3(signature = (
+    path, format=None, base=0, no_map=false, *, parts=vec![], limit=None, folder=None,
+    progress=None
+))]
+#[allow(clippy::too_many_arguments)]
 pub fn open_path(
     py: Python<'_>,
     path: PathBuf,
     format: Option<String>,
     base: u64,
     no_map: bool,
+    parts: Vec<PathBuf>,
+    limit: Option<u64>,
+    folder: Option<PathBuf>,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Image> {
-    open(
-        py,
-        &Source::Path(path),
-        &OpenOptions {
-            format,
-            base: Pa(base),
-            no_map,
-            ..OpenOptions::default()
-        },
-    )
+    let mut opening = Opening::new(format, base, no_map);
+    opening.parts(parts);
+    opening.decompress(limit, folder, progress);
+    opening.open(py, &Source::Path(path))
 }
 
-/// Opens the image behind a file descriptor, which stays the caller's.
+/// See `_fastwalk.pyi`.
 #[pyfunction]
-#[pyo3(signature = (descriptor, format=None, base=0, no_map=false))]
+#[pyo3(signature = (
+    descriptor, format=None, base=0, no_map=false, *, limit=None, folder=None, progress=None
+))]
+#[allow(clippy::too_many_arguments)]
 pub fn open_descriptor(
     py: Python<'_>,
     descriptor: i32,
     format: Option<String>,
     base: u64,
     no_map: bool,
+    limit: Option<u64>,
+    folder: Option<PathBuf>,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Image> {
     let source = Source::descriptor(descriptor).map_err(|error| {
         PyOSError::new_err(format!(
             "file descriptor {descriptor}: {error}; give an open file"
         ))
     })?;
-    open(
-        py,
-        &source,
-        &OpenOptions {
-            format,
-            base: Pa(base),
-            no_map,
-            ..OpenOptions::default()
-        },
-    )
+    let mut opening = Opening::new(format, base, no_map);
+    opening.decompress(limit, folder, progress);
+    opening.open(py, &source)
 }
 
-/// Opens the image in a bytes object, which is kept and not copied.
+/// See `_fastwalk.pyi`.
 #[pyfunction]
-#[pyo3(signature = (data, name="<bytes>", format=None, base=0))]
+#[pyo3(signature = (
+    data, name="<bytes>", format=None, base=0, *, limit=None, folder=None, progress=None
+))]
+#[allow(clippy::too_many_arguments)]
 pub fn open_bytes(
     py: Python<'_>,
     data: PyBackedBytes,
     name: &str,
     format: Option<String>,
     base: u64,
+    limit: Option<u64>,
+    folder: Option<PathBuf>,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Image> {
     let bytes: SharedBytes = Arc::new(data);
-    let options = OpenOptions {
-        format,
-        base: Pa(base),
-        no_map: false,
-        ..OpenOptions::default()
-    };
-    open(py, &Source::Bytes(bytes, name.to_owned()), &options)
+    let mut opening = Opening::new(format, base, false);
+    opening.decompress(limit, folder, progress);
+    opening.open(py, &Source::Bytes(bytes, name.to_owned()))
 }
 
 /// Names of the image formats, and what each is.

@@ -2,7 +2,7 @@
 //! temporary file without a name, and opened as what they hold.
 
 use super::error::{ImageError, ImageErrorKind};
-use super::scratch::Scratch;
+use super::scratch::{Decompress, Scratch};
 use super::source::{Store, StoreError};
 use super::{Input, Layer, OpenOptions, Opened};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -80,6 +80,14 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
     super::open_inner(Input::new(contents, layers, path)?, &options)
 }
 
+fn no_room(name: &str, options: &Decompress, error: &io::Error) -> ImageError {
+    let folder = options.folder.clone().unwrap_or_else(std::env::temp_dir);
+    ImageError::io(name, error).hint(format!(
+        "it is decompressed into {}; name a folder with room (--decompress-folder)",
+        folder.display()
+    ))
+}
+
 fn decompress(
     store: &Store,
     compression: &Compression,
@@ -87,7 +95,7 @@ fn decompress(
 ) -> Result<Store, ImageError> {
     let name = store.name();
     let mut scratch = Scratch::new(&options.decompress, store.len())
-        .map_err(|error| ImageError::io(name, &error).hint("set TMPDIR to a folder with room"))?;
+        .map_err(|error| no_room(name, &options.decompress, &error))?;
     let reader = StoreReader {
         store,
         at: 0,
@@ -100,7 +108,7 @@ fn decompress(
     }
     decompressed.map_err(|error| {
         if error.raw_os_error().is_some() {
-            return ImageError::io(name, &error).hint("set TMPDIR to a folder with room");
+            return no_room(name, &options.decompress, &error);
         }
         let kind = match error.kind() {
             ErrorKind::UnexpectedEof => ImageErrorKind::Truncated,

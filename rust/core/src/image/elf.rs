@@ -154,7 +154,7 @@ impl Header {
             ),
             _ => (
                 "an ELF file of an unknown type",
-                "if it is memory after all, --format raw --base PA",
+                "if it is memory after all, --image-format raw --base PA",
             ),
         };
         Err(ImageError::new(

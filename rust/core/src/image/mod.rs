@@ -371,7 +371,7 @@ fn sniff(input: &Input, options: &OpenOptions) -> Result<&'static Format, ImageE
                 format!("is {what}, not a memory image"),
             )
             .hint(format!(
-                "{hint}; if it is memory after all, --format raw --base PA"
+                "{hint}; if it is memory after all, --image-format raw --base PA"
             )));
         }
     }
@@ -384,6 +384,6 @@ fn sniff(input: &Input, options: &OpenOptions) -> Result<&'static Format, ImageE
                 input.store.name(),
                 "the format is not known",
             )
-            .hint("try --format raw --base PA")
+            .hint("try --image-format raw --base PA")
         })
 }

@@ -26,7 +26,7 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
     if options.format.is_none() {
         description.warn(
             "not of a known format: read as raw memory from physical address 0; \
-             say --format raw --base PA if that is right, or from where",
+             say --image-format raw --base PA if that is right, or from where",
         );
     }
     if len % 4096 != 0 {

@@ -103,7 +103,7 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
             let what =
                 "there is no state file of Firecracker or Cloud Hypervisor beside it that fits";
             ImageError::new(ImageErrorKind::Unsupported, input.store.name(), what)
-                .hint("put it there, or use --format raw")
+                .hint("put it there, or use --image-format raw")
         })?;
         return image(input.store, &state, &regions, description);
     };
@@ -123,7 +123,7 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
                 state.kind
             ),
         )
-        .hint("give the memory file; if it is not recognised, --format raw --base PA")),
+        .hint("give the memory file; if it is not recognised, --image-format raw --base PA")),
     }
 }
 

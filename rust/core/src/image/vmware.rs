@@ -55,7 +55,7 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
         let state = others().find(is_state).ok_or_else(|| {
             let what = "there is no .vmss or .vmsn file of VMware beside it";
             ImageError::new(ImageErrorKind::Unsupported, input.store.name(), what)
-                .hint("put it there, or use --format raw")
+                .hint("put it there, or use --image-format raw")
         })?;
         let parsed = State::read(&state)?;
         return image(input.store, 0, &parsed, description);
