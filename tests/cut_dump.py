@@ -42,6 +42,7 @@ class Recorder:
         self.notes = image.notes
         self.vmcoreinfo = image.vmcoreinfo
         self.registers = image.registers
+        self.machine = image.machine
 
     def segments(self) -> list[tuple[int, int, int | None]]:
         return list(self._image.segments())
@@ -57,6 +58,7 @@ class CutImage:
     """A cut dump together with the page tables of its case."""
 
     format = "cut"
+    machine: tuple[int, int, bool] | None = None
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class Flat:
 
     data: bytes
     format: str = "raw"
+    machine: tuple[int, int, bool] | None = None
     notes: tuple[tuple[str, int, bytes], ...] = ()
     vmcoreinfo: str | None = None
     registers: tuple[tuple[int, str, int], ...] = ()

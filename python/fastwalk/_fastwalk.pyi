@@ -55,6 +55,7 @@ __all__ = [
     "open_descriptor",
     "open_path",
     "path",
+    "roots",
     "tables",
     "translate",
     "walk",
@@ -465,3 +466,20 @@ def export_array(
 def export_stream(fields: Sequence[_Field], metadata: dict[str, str]) -> CapsuleType:
     """A stream of one batch, as ``__arrow_c_stream__`` returns it; see
     :func:`export_schema`."""
+
+def roots(
+    image: Image,
+    plan: Plan,
+    align: int,
+    table: tuple[int, int] = (0, 0),
+    *,
+    threads: int | None = None,
+    progress: _Progress | None = None,
+) -> list[tuple[int, int, int, int, bool]]:
+    """Every table at a multiple of `align` that reads as a root, in order of address.
+
+    `table`: (mask, value) that table entries have beside what the plan asks for. Each is
+    (physical address, tables below it, leaves, leaves whose memory is in the image,
+    whether it is a lower table of another one); tables and leaves count as often as they
+    are referred to, at most 2^64 - 1.
+    """

@@ -17,6 +17,7 @@ from ..layout import Layout
 from . import family as _family
 from . import roots as _roots
 from . import spaces as _spaces
+from . import unknown as _unknown
 from . import vmcoreinfo as _vmcoreinfo
 from .evidence import Evidence, Report
 from .family import Family
@@ -47,13 +48,23 @@ class Detection:
 
 
 def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
-    """The layout of a whole dump. NotDetected where there is no Linux kernel in it.
+    """The layout of a whole dump. NotDetected where there is neither a Linux kernel nor
+    anything that reads as page tables in it.
 
     With `spaces`, processes and other roots too, and the views that walk them; that
     decodes the kernel's symbols and takes some tenths of a second more.
     """
     report = Report()
-    kernel, family = identify(Memory(image), report)
+    memory = Memory(image)
+    try:
+        kernel, family = identify(memory, report)
+    except NotDetected:
+        tables = _unknown.find(memory, report, families())
+        if tables is None:
+            raise
+        layout, kernel, found = tables
+        layout = replace(layout, roots={s.name: s.root for s in found})
+        return _detection(report, layout, kernel, found)
     source = f"init_uts_ns in {kernel.vmcoreinfo.source}" if kernel.vmcoreinfo else ""
     if kernel.offset is None and (symbols := kernel.symbols()) is not None:
         va = symbols.address("init_uts_ns")
@@ -84,7 +95,11 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
         named = {name: s.root for s in known for name in (s.name, *s.aliases)}
         more = family.views(kernel, layout.view(), named)
         layout = replace(layout, roots=named, views={**layout.views, **more})
-    return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel, tuple(known))
+    return _detection(report, layout, kernel, known)
+
+
+def _detection(report: Report, layout: Layout, kernel: Kernel, spaces: list[Space]) -> Detection:
+    return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel, tuple(spaces))
 
 
 def _mode_and_root(kernel: Kernel, family: Family, array: MarkerArray | None) -> tuple[str, int]:

@@ -17,6 +17,8 @@ from .markers import MarkerArray, MarkerTable
 class Arm(Family):
     arch = "arm"
     machines = r"armv?[4-8][a-z]*l|arm"
+    elf_machines = (40,)
+    all_modes = ("arm-short", "arm-lpae")
     word_bytes = 4
     # ARM_PATCH_PHYS_VIRT wants 2 MiB (arch/arm/Kconfig), older kernels more.
     image_low = 0x4000_0000

@@ -48,6 +48,11 @@ def _levels(page_shift: int, va_bits: int) -> int:
 class Arm64(Family):
     arch = "arm64"
     machines = r"aarch64"
+    elf_machines = (183,)
+    all_modes = _MODES
+    # Bits 11:2 are ignored in table descriptors and Linux leaves them 0, while every page
+    # has its access flag there (pgtable-hwdef.h, PMD_TYPE_TABLE, PTE_AF).
+    table_bits = (0xFFC, 0)
     tables = (
         MarkerTable(
             anchors=("Linear Mapping start", "Linear Mapping end", "PCI I/O start"),

@@ -27,6 +27,13 @@ class Family(ABC):
     """Regular expression of `uname -m`."""
     word_bytes: ClassVar[int] = 8
     byte_order: ClassVar[ByteOrder] = "little"
+    elf_machines: ClassVar[tuple[int, ...]]
+    """e_machine of ELF images of it (include/uapi/linux/elf-em.h)."""
+    all_modes: ClassVar[tuple[str, ...]]
+    """Every mode its kernels have, the likeliest first."""
+    table_bits: ClassVar[tuple[int, int]] = (0, 0)
+    """(mask, value): what all table entries of Linux have, though the processor would
+    allow others. It keeps a scan from taking last tables for higher ones."""
     image_align: ClassVar[int] = 2 << 20
     """What VA - PA of the kernel image is a multiple of."""
     image_low: ClassVar[int] = 0xFFFF_0000_0000_0000
@@ -74,6 +81,10 @@ class Family(ABC):
     ) -> list[tuple[str, Root, str]]:
         """(name, root, evidence) of roots that belong to no process."""
         return []
+
+    def user_modes(self, mode: str) -> tuple[str, ...]:
+        """Modes that processes may have where the kernel has `mode`, if others too."""
+        return ()
 
     def process_root(self, kernel: Kernel, mode: str, process: Process) -> Root:
         """The root of a process."""

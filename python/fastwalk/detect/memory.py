@@ -27,6 +27,11 @@ class PhysicalMemory(Protocol):
         ...
 
     @property
+    def machine(self) -> tuple[int, int, bool] | None:
+        """(e_machine, 32 or 64, big-endian), where the container names one."""
+        ...
+
+    @property
     def vmcoreinfo(self) -> str | None:
         """The text of VMCOREINFO, where the container has it."""
         ...

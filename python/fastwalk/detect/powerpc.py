@@ -30,6 +30,8 @@ _PA_BITS = 53  # radix.h, RADIX_MAX... pgtable.h, _PAGE_PA_MAX is bit 53 exclusi
 class Ppc64le(Family):
     arch = "ppc64le"
     machines = r"ppc64le"
+    elf_machines = (21,)
+    all_modes = tuple(_PAGE_SIZES)
     image_align = 0x10000
     image_low = _PAGE_OFFSET
     tables = (

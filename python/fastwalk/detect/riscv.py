@@ -26,6 +26,8 @@ _SVNAPOT = 33
 class Riscv64(Family):
     arch = "riscv64"
     machines = r"riscv64"
+    elf_machines = (243,)
+    all_modes = tuple(f"riscv64-sv{bits}" for bits in (48, 39, 57))
     tables = (
         MarkerTable(
             anchors=("Linear mapping", "Kernel mapping", "Fixmap start"),

@@ -23,6 +23,8 @@ _MODES = ("s390x-segment", "s390x-region3", "s390x-region2", "s390x-region1")
 class S390x(Family):
     arch = "s390x"
     machines = r"s390x"
+    elf_machines = (22,)
+    all_modes = (_MODES[1], _MODES[2], _MODES[3], _MODES[0])
     byte_order = "big"
     image_align = 4096
     image_low = 0x1000
@@ -100,6 +102,9 @@ class S390x(Family):
                 root = Root(asce & ~0xFFF, "process", mode=_MODES[asce >> 2 & 3])
                 return [("current_user", root, "control register 7 of the first processor")]
         return []
+
+    def user_modes(self, mode: str) -> tuple[str, ...]:
+        return (_MODES[1], _MODES[2])
 
     def process_root(self, kernel: Kernel, mode: str, process: Process) -> Root:
         """With the designation of mm->context.asce."""

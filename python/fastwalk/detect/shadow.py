@@ -12,7 +12,7 @@ from .memory import Memory
 from .translate import offset_in_root, place, rule_of
 
 _LEVELS = ("pte", "pmd", "pud", "p4d")
-_MOST_TABLES = 4096
+_MOST_TABLES = 1024
 
 
 def by_form(memory: Memory, spec: Spec, root: int, start: int, end: int) -> dict[str, int]:
@@ -26,23 +26,20 @@ def by_form(memory: Memory, spec: Spec, root: int, start: int, end: int) -> dict
     last = (offset + end - start - 1) >> span_bits
     pending = [(0, root)]
     seen: set[tuple[int, int]] = set()
-    best: dict[str, int] = {}
     while pending and len(seen) < _MOST_TABLES:
         number, pa = pending.pop(0)
         if (number, pa) in seen:
             continue
         seen.add((number, pa))
         chain = _chain(memory, spec, number, pa)
-        if len(chain) > len(best):
-            best = chain
         if chain:
-            continue
+            return chain  # the longest: higher tables come first
         entries = _entries(memory, spec, number, pa)
         for entry in dict.fromkeys(entries if number else entries[first : last + 1]):
             rule = rule_of(spec.depths[number].rules, entry)
             if rule.kind == "table" and number + 1 < len(spec.depths):
                 pending.append((number + 1, place(rule.pa, entry, rule.offset)))
-    return best
+    return {}
 
 
 def _entries(memory: Memory, spec: Spec, number: int, pa: int) -> list[int]:

@@ -63,5 +63,13 @@ def find(kernel: Kernel, family: Family, layout: Layout, root_name: str) -> list
             user = family.user_root(kernel, mode, top, root)
             if user is not None:
                 add(f"root-{pa:#x}-user", user, "the page behind it, with page-table isolation")
+    kernels = range(top.pa, top.pa + (spec.depths[0].entry_bytes << spec.depths[0].index_bits))
+    for other in dict.fromkeys((mode, *family.user_modes(mode))):
+        for candidate in roots.scan(kernel.memory, other, family.table_bits):
+            # An early or partial tree; or the part of the root that a register points to.
+            if candidate.nested or candidate.pa in found or candidate.pa in kernels:
+                continue
+            root = Root(candidate.pa, "process", mode=None if other == mode else other)
+            add(f"root-{candidate.pa:#x}", root, candidate.evidence)
     kernel.report.found("address spaces", len(found), "tasks, registers, shared entries")
     return list(found.values())

@@ -101,6 +101,11 @@ class _X86(Family):
 
 class X86_64(_X86):
     arch = "x86_64"
+    elf_machines = (62,)
+    all_modes = ("x86_64-4level", "x86_64-5level")
+    # Present and writable, neither uncached nor large nor global (asm/pgtable_types.h,
+    # _PAGE_TABLE; PCD and PWT of a table entry are for hardware that Linux has none of).
+    table_bits = (0x19B, 0x3)
     machines = r"x86_64"
     image_low = _START_KERNEL_MAP
     tables = (_table("Low Kernel Mapping", "CPU entry Area", "vmalloc() Area"),)
@@ -199,6 +204,10 @@ class X86_64(_X86):
 
 class I386(_X86):
     arch = "i386"
+    elf_machines = (3, 62)  # QEMU's dumps of i386 say either
+    all_modes = ("i386-pae", "i386-2level")
+    # As x86_64's, but PAE's first level has no bit for writing.
+    table_bits = (0x199, 0x1)
     machines = r"i[3-6]86"
     word_bytes = 4
     image_low = 0x4000_0000

@@ -15,6 +15,7 @@ pub mod fold;
 pub mod image;
 pub mod notes;
 pub mod plan;
+pub mod roots;
 pub mod scan;
 pub mod spec;
 pub mod tables;

@@ -6,6 +6,7 @@ mod arrow;
 mod column;
 mod errors;
 mod image;
+mod roots;
 mod run;
 mod spec;
 mod tables;
@@ -22,6 +23,8 @@ mod _fastwalk {
     use crate::column::Column;
     #[pymodule_export]
     use crate::image::{Image, formats, open_bytes, open_descriptor, open_path};
+    #[pymodule_export]
+    use crate::roots::roots;
     #[pymodule_export]
     use crate::spec::{Dumper, Plan};
     #[pymodule_export]

@@ -1,0 +1,376 @@
+//! Tables that can be roots, found by looking at every place in an image where one may
+//! begin.
+//!
+//! Most places are dismissed by their first entries: a root leads to tables that are in
+//! the image and holds nothing else that makes no sense. What is left is followed down
+//! to the leaves, each table judged once for each depth it is met at. Both need only the
+//! plan's rules.
+
+use crate::addr::Pa;
+use crate::error::WalkError;
+use crate::image::PhysicalMemory;
+use crate::plan::{Action, Label, Plan, PlanDepth};
+use crate::tree::Control;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Read at a time; stays in the second-level cache.
+const BLOCK: u64 = 512 << 10;
+/// Tables that are followed in all, so that an image made of tables ends too.
+const BUDGET: u64 = 1 << 22;
+/// Leaves beyond this are no memory and no device either, if the image is not up there.
+const FAR: u64 = 1 << 48;
+/// One entry in so many of a root may be wrong: absent, or not what it was taken for.
+const TOLERANCE: u64 = 8;
+/// An entry that makes sense: leads to a table that does, or maps something near.
+const SENSE: u64 = 1 << 16;
+
+/// A table that can be a root, and what speaks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where it is.
+    pub root: Pa,
+    /// Tables below it; one that is shared counts each time, as for `leaves`.
+    pub tables: u64,
+    /// Leaves.
+    pub leaves: u64,
+    /// Leaves whose memory is in the image.
+    pub inside: u64,
+    /// It is a lower table of another candidate, so rather no root.
+    pub nested: bool,
+}
+
+/// What lies below a table, taken as one of some depth.
+#[derive(Clone, Copy, Debug, Default)]
+struct Verdict {
+    tables: u64,
+    leaves: u64,
+    inside: u64,
+    /// How much of it makes sense, of [`SENSE`]: the mean of its used entries, so that
+    /// one large subtree does not speak for all others.
+    sense: u64,
+}
+
+impl Verdict {
+    fn good(&self) -> bool {
+        self.sense >= SENSE / 4 * 3
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.tables = self.tables.saturating_add(other.tables);
+        self.leaves = self.leaves.saturating_add(other.leaves);
+        self.inside = self.inside.saturating_add(other.inside);
+        self.sense += other.sense;
+    }
+}
+
+/// What to look for, beside the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What a root's address is a multiple of.
+    pub align: u64,
+    /// `entry & mask == value` in the table entries of the system that is looked for,
+    /// which uses less than the processor allows: (mask, value).
+    pub table: (u64, u64),
+}
+
+impl Wanted {
+    fn table(&self, entry: u64) -> bool {
+        entry & self.table.0 == self.table.1
+    }
+}
+
+/// Every table that reads as a root of `plan`, in order of address. Bytes of segments
+/// that are stored nowhere (zeros) are not looked at.
+///
+/// # Errors
+/// [`WalkError::Cancelled`].
+pub fn candidates(
+    memory: &dyn PhysicalMemory,
+    plan: &Plan,
+    wanted: Wanted,
+    control: &Control,
+) -> Result<Vec<Candidate>, WalkError> {
+    let runs = Runs::new(memory);
+    let align = wanted.align.max(plan.depths[0].format.bytes as u64);
+    let scan = Scan {
+        memory,
+        root: &plan.depths[0],
+        runs: &runs,
+        wanted: Wanted { align, ..wanted },
+    };
+    let blocks = runs.blocks(align);
+    let places = blocks
+        .par_iter()
+        .map_init(Vec::new, |buffer, &(start, end)| {
+            control.check()?;
+            Ok(scan.look(start, end, buffer))
+        })
+        .collect::<Result<Vec<_>, WalkError>>()?;
+    let mut judge = Judge {
+        memory,
+        plan,
+        runs: &runs,
+        wanted,
+        control,
+        known: HashMap::new(),
+        left: BUDGET,
+    };
+    let mut found = Vec::new();
+    for root in places.into_iter().flatten() {
+        let verdict = judge.table(root, 0)?;
+        if verdict.good() && verdict.tables > 0 && verdict.leaves > 0 {
+            found.push(Candidate {
+                root: Pa(root),
+                tables: verdict.tables,
+                leaves: verdict.leaves,
+                inside: verdict.inside,
+                nested: false,
+            });
+        }
+    }
+    let below = judge.below(&found)?;
+    for candidate in &mut found {
+        candidate.nested = below.contains(&candidate.root.0);
+    }
+    Ok(found)
+}
+
+/// What the image covers, adjacent segments made one.
+struct Runs {
+    /// (first, last), ascending.
+    all: Vec<(u64, u64)>,
+    /// Those with contents.
+    stored: Vec<(u64, u64)>,
+}
+
+impl Runs {
+    fn new(memory: &dyn PhysicalMemory) -> Self {
+        let zeros_only = memory.describe().format == "elf";
+        let mut all = Vec::new();
+        let mut stored = Vec::new();
+        for segment in memory.segments() {
+            let run = (segment.pa.0, segment.pa.0 + (segment.len - 1));
+            join(&mut all, run);
+            if segment.file_offset.is_some() || !zeros_only {
+                join(&mut stored, run);
+            }
+        }
+        Self { all, stored }
+    }
+
+    fn has(&self, pa: u64) -> bool {
+        let after = self.all.partition_point(|run| run.0 <= pa);
+        after > 0 && pa <= self.all[after - 1].1
+    }
+
+    /// (first, last) of pieces that begin at multiples of `align`.
+    fn blocks(&self, align: u64) -> Vec<(u64, u64)> {
+        let step = BLOCK.max(align).next_multiple_of(align);
+        let mut out = Vec::new();
+        for &(first, last) in &self.stored {
+            let mut start = first.checked_next_multiple_of(align);
+            while let Some(at) = start.filter(|at| *at <= last) {
+                out.push((at, last.min(at.saturating_add(step - 1))));
+                start = at.checked_add(step);
+            }
+        }
+        out
+    }
+}
+
+fn join(runs: &mut Vec<(u64, u64)>, run: (u64, u64)) {
+    match runs.last_mut() {
+        Some(before) if before.1.checked_add(1) == Some(run.0) => before.1 = run.1,
+        _ => runs.push(run),
+    }
+}
+
+/// The first look, at every place.
+struct Scan<'a> {
+    memory: &'a dyn PhysicalMemory,
+    root: &'a PlanDepth,
+    runs: &'a Runs,
+    wanted: Wanted,
+}
+
+impl Scan<'_> {
+    /// The places in `start ..= end` at which a root may begin.
+    fn look(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Vec<u64> {
+        let size = self.root.table_bytes();
+        let len = end - start + 1;
+        // The last table of the block may go on behind it.
+        let behind = (size as u64).saturating_sub(self.wanted.align);
+        if !read(self.memory, start, len.saturating_add(behind), buffer)
+            && !read(self.memory, start, len, buffer)
+        {
+            return self.look_closely(start, end, buffer);
+        }
+        (0..len)
+            .step_by(usize::try_from(self.wanted.align).unwrap_or(usize::MAX))
+            .filter(|at| {
+                let at = usize::try_from(*at).unwrap_or(usize::MAX);
+                buffer
+                    .get(at..at.saturating_add(size))
+                    .is_some_and(|table| self.plausible(table))
+            })
+            .map(|at| start + at)
+            .collect()
+    }
+
+    /// The same for a block of which something is absent.
+    fn look_closely(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Vec<u64> {
+        let size = self.root.table_bytes() as u64;
+        (start..=end)
+            .step_by(usize::try_from(self.wanted.align).unwrap_or(usize::MAX))
+            .filter(|at| read(self.memory, *at, size, buffer) && self.plausible(buffer))
+            .collect()
+    }
+
+    /// Whether a table reads as a root: it leads somewhere, and no entry makes no sense.
+    fn plausible(&self, table: &[u8]) -> bool {
+        let (mut leads, mut wrong) = (0_u64, 0_u64);
+        for piece in table.chunks(64) {
+            if is_zero(piece) {
+                continue;
+            }
+            for entry in entries(self.root, piece) {
+                match self.root.action(entry) {
+                    Action::Gap => {}
+                    Action::Table(decode)
+                        if self.wanted.table(entry) && self.runs.has(decode.address(entry)) =>
+                    {
+                        leads += 1;
+                    }
+                    Action::Atom(atom) if matches!(atom.label, Label::Leaf) => {}
+                    _ => wrong += 1,
+                }
+            }
+            // The first entries tell already that it is something else.
+            if wrong > 4 && wrong * TOLERANCE > leads {
+                return false;
+            }
+        }
+        leads > 0 && wrong * TOLERANCE <= leads
+    }
+}
+
+fn read(memory: &dyn PhysicalMemory, pa: u64, len: u64, buffer: &mut Vec<u8>) -> bool {
+    let Ok(len) = usize::try_from(len) else {
+        return false;
+    };
+    buffer.resize(len, 0);
+    memory.read(Pa(pa), buffer).is_ok()
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+/// The entries in some bytes, which need not be aligned.
+fn entries<'a>(depth: &'a PlanDepth, bytes: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
+    let format = depth.format;
+    bytes.chunks_exact(format.bytes).map(move |bytes| {
+        let value = |all: u64, byte: &u8| all << 8 | u64::from(*byte);
+        if format.big_endian {
+            bytes.iter().fold(0, value)
+        } else {
+            bytes.iter().rev().fold(0, value)
+        }
+    })
+}
+
+struct Judge<'a> {
+    memory: &'a dyn PhysicalMemory,
+    plan: &'a Plan,
+    runs: &'a Runs,
+    wanted: Wanted,
+    control: &'a Control,
+    known: HashMap<(u64, usize), Verdict>,
+    left: u64,
+}
+
+impl Judge<'_> {
+    /// What the table at `pa` looks like at `depth`, with all that is below it.
+    fn table(&mut self, pa: u64, depth: usize) -> Result<Verdict, WalkError> {
+        if let Some(verdict) = self.known.get(&(pa, depth)) {
+            return Ok(*verdict);
+        }
+        self.control.check()?;
+        let plan = self.plan;
+        let level = &plan.depths[depth];
+        let mut bytes = Vec::new();
+        if self.left == 0 || !read(self.memory, pa, level.table_bytes() as u64, &mut bytes) {
+            return Ok(Verdict::default());
+        }
+        self.left -= 1;
+        self.control.tables.fetch_add(1, Relaxed);
+        let mut sum = Verdict::default();
+        let mut used = 0;
+        let mut before: Option<(u64, Verdict)> = None;
+        for entry in entries(level, &bytes) {
+            let verdict = match (before, level.action(entry)) {
+                (_, Action::Gap) => continue,
+                (Some((same, verdict)), _) if same == entry => verdict,
+                (_, Action::Table(_)) if !self.wanted.table(entry) => Verdict::default(),
+                (_, Action::Table(decode)) => {
+                    let mut below = self.table(decode.address(entry), depth + 1)?;
+                    below.tables = below.tables.saturating_add(1);
+                    below
+                }
+                (_, Action::Atom(atom)) => {
+                    let pa = atom.pa.as_ref().map(|decode| decode.address(entry));
+                    let inside = pa.is_some_and(|pa| self.runs.has(pa));
+                    // Swapped-out pages are no leaves, and no wonder at the last depth.
+                    let leaf = matches!(atom.label, Label::Leaf);
+                    let sense = if leaf {
+                        inside || pa.is_some_and(|pa| pa < FAR)
+                    } else {
+                        depth + 1 == plan.depths.len()
+                    };
+                    Verdict {
+                        tables: 0,
+                        leaves: u64::from(leaf),
+                        inside: u64::from(inside),
+                        sense: if sense { SENSE } else { 0 },
+                    }
+                }
+            };
+            before = Some((entry, verdict));
+            sum.add(&verdict);
+            used += 1;
+        }
+        // An empty table is as good as any.
+        sum.sense = sum.sense.checked_div(used).unwrap_or(SENSE);
+        self.known.insert((pa, depth), sum);
+        Ok(sum)
+    }
+
+    /// The tables below some roots.
+    fn below(&mut self, roots: &[Candidate]) -> Result<HashSet<u64>, WalkError> {
+        let mut seen: HashSet<(u64, usize)> = HashSet::new();
+        let mut pending: Vec<(u64, usize)> = roots.iter().map(|c| (c.root.0, 0)).collect();
+        let mut bytes = Vec::new();
+        while let Some((pa, depth)) = pending.pop() {
+            self.control.check()?;
+            let level = &self.plan.depths[depth];
+            if depth + 1 == self.plan.depths.len()
+                || !read(self.memory, pa, level.table_bytes() as u64, &mut bytes)
+            {
+                continue;
+            }
+            for entry in entries(level, &bytes) {
+                if let Action::Table(decode) = level.action(entry) {
+                    let below = (decode.address(entry), depth + 1);
+                    // A table that contains itself is none below itself.
+                    let good = below.0 != pa && self.known.get(&below).is_some_and(Verdict::good);
+                    if good && seen.insert(below) {
+                        pending.push(below);
+                    }
+                }
+            }
+        }
+        Ok(seen.into_iter().map(|(pa, _)| pa).collect())
+    }
+}
