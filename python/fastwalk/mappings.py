@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -246,6 +246,20 @@ class Mappings(Columnar):
             complete=self.complete,
             warnings=self.warnings,
             origin=self.origin,
+        )
+
+    def joined(self, others: Sequence[Mappings], origin: Origin | None) -> Mappings:
+        """These rows and those of others behind them, as mappings of ``origin``. Copies."""
+        parts = (self, *others)
+        return Mappings(
+            {
+                name: np.concatenate([part.columns[name] for part in parts])
+                for name in self._columns
+            },
+            self.spec,
+            complete=all(part.complete for part in parts),
+            warnings=tuple(dict.fromkeys(line for part in parts for line in part.warnings)),
+            origin=origin,
         )
 
     @property

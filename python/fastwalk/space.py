@@ -240,6 +240,39 @@ class AddressSpace:
             )
         return Mappings.from_walk(walked, self.mode.spec, self.origin(coalesce))
 
+    def walk_physical(
+        self,
+        threads: int | None = None,
+        isa: str | None = None,
+        budget: int | None = None,
+        progress: Progress | None = None,
+    ) -> Mappings:
+        """The true mappings: rows contiguous in physical memory, but for the KASAN shadow,
+        where a row is what has equal attributes (terabytes of it are one page of zeros).
+        What :mod:`fastwalk.analysis` works on."""
+        from .analysis.shadow import shadow_of
+
+        origin = self.origin("physical")
+        shadow = shadow_of(self.layout, origin.spaces[0])
+        work = (threads, isa, budget, progress)
+        if shadow is None:
+            return self.walk(None, None, "physical", "keep", *work)
+        low = shadow.start
+        # x86 with 5 levels fills the whole root entry in which the shadow begins
+        # (arch/x86/mm/kasan_init_64.c, kasan_early_p4d_populate).
+        spec = self.mode.spec
+        entry = 1 << spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
+        above = low & -entry
+        if above < low and self.count(above, low, "physical").rows > MOST_ROWS:
+            low = above
+        parts = [
+            self.walk(0, low, "physical", "keep", *work),
+            self.walk(low, shadow.last + 1, "attributes", "keep", *work),
+        ]
+        if shadow.last + 1 < TOP:
+            parts.append(self.walk(shadow.last + 1, TOP, "physical", "keep", *work))
+        return parts[0].joined(parts[1:], origin)
+
     def origin(self, coalesce: str = "attributes") -> Origin:
         """Where this space is from, as results keep it."""
         from .origin import Origin, Walked

@@ -12,6 +12,12 @@ An architecture is one module of this package. It exposes
 ``MEMORY``
     optional: mode name -> factory of, for each depth, ``((name, mask, value), ...)``: the
     memory types of its leaves, as Linux sets them up (:func:`memory_types`)
+``GROUPS``
+    optional: mode name -> factory of, for each depth, ``(mask, value, entries)`` or None:
+    attributes that claim so many neighbouring entries to be one (:func:`groups`)
+``PRESENT_ENTRY``
+    optional: mode name -> (mask, value): the attributes of an entry that the processor
+    takes for present (:func:`present_entry`)
 ``UNPROVED``
     optional: why no kernel's own text stands behind the dialects
 ``dialect(layout, root, view, version)``
@@ -138,6 +144,53 @@ def memory_types(mode: str) -> tuple[tuple[Attribute, ...], ...]:
     known: Mapping[str, Callable[[], tuple[tuple[Attribute, ...], ...]]]
     known = getattr(_find(mode), "MEMORY", {})
     return known[mode]() if mode in known else ((),) * len(spec_of(mode).depths)
+
+
+def groups(mode: str) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    """For each depth of a mode: (mask, value, entries). Leaves whose ``attributes & mask ==
+    value`` are one of so many neighbouring, aligned entries that must agree in everything
+    and map contiguous memory: the contiguous bit, NAPOT, large pages of many entries."""
+    spec = spec_of(mode)
+    said: Mapping[str, Callable[[], tuple[tuple[int, int, int] | None, ...]]]
+    said = getattr(_find(mode), "GROUPS", {})
+    bits = said[mode]() if mode in said else (None,) * len(spec.depths)
+    return tuple(
+        (*((bit,) if bit else ()), *(
+            (rule.mask & depth.attributes, rule.value & depth.attributes, rule.replicated)
+            for rule in depth.rules
+            if rule.kind == "leaf" and rule.replicated > 1
+        ))
+        for depth, bit in zip(spec.depths, bits, strict=True)
+    )  # fmt: skip
+
+
+def present_entry(mode: str) -> tuple[int, int] | None:
+    """(mask, value): an entry of a mode is present where ``attributes & mask == value``. None
+    where its attributes do not tell."""
+    known: Mapping[str, tuple[int, int]] = getattr(_find(mode), "PRESENT_ENTRY", {})
+    return known.get(mode)
+
+
+def common_attributes(mode: str) -> int:
+    """Attribute bits that mean the same at every depth that has leaves, and say nothing of
+    the leaf's size. What a split or merged mapping keeps, beside permissions and memory
+    type."""
+    module = _find(mode)
+    said: Mapping[str, int] = getattr(module, "COMMON", {})
+    if mode in said:
+        return said[mode]
+    bits = (1 << 64) - 1
+    for depth, grouped in zip(spec_of(mode).depths, groups(mode), strict=True):
+        leaves = [rule for rule in depth.rules if rule.kind == "leaf"]
+        if leaves:
+            bits &= depth.attributes
+        for rule in leaves:
+            bits &= ~rule.mask
+        for mask, _, _ in grouped:
+            bits &= ~mask
+        for _, mask, _ in memory_types(mode)[spec_of(mode).depths.index(depth)]:
+            bits &= ~mask
+    return bits
 
 
 def decode(mode: str, value: int) -> tuple[str, ...]:

@@ -315,6 +315,16 @@ def _long_memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
 
 MEMORY = {"arm-short": _short_memory, "arm-lpae": _long_memory}
 
+# [ARM] B3.6.1: 16 entries at every level of the Long-descriptor format.
+GROUPS = {"arm-lpae": lambda: ((CONTIGUOUS, CONTIGUOUS, 16),) * 3}
+
+COMMON = {"arm-short": 0}
+"""Sections and pages keep different things at the same bits."""
+
+PRESENT_ENTRY = {"arm-lpae": (L_VALID, L_VALID)}
+"""An entry is present where ``attributes & mask == value``. A short descriptor that is neither
+section, page nor table is none that the processor looks at."""
+
 # --- ptdump ------------------------------------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

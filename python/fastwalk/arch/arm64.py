@@ -246,6 +246,22 @@ def _memory_of(mode: Mode) -> Callable[[], tuple[tuple[tuple[str, int, int], ...
 
 MEMORY = {name: _memory_of(mode) for name, mode in _MODES.items()}
 
+# Entries that the contiguous bit makes one, from the last depth up: arch/arm64/Kconfig,
+# ARM64_CONT_PTE_SHIFT and ARM64_CONT_PMD_SHIFT of 6.12.
+_CONTIGUOUS = {12: (16, 16), 14: (128, 32), 16: (32, 32)}
+
+
+def _groups_of(mode: Mode) -> Callable[[], tuple[tuple[int, int, int] | None, ...]]:
+    last, above = ((CONT, CONT, entries) for entries in _CONTIGUOUS[mode.page_bits])
+    depths = len(_spec(mode, None).depths)
+    return lambda: (*(None,) * (depths - 2), *((above,) if depths > 1 else ()), last)
+
+
+GROUPS = {name: _groups_of(mode) for name, mode in _MODES.items()}
+
+PRESENT_ENTRY = dict.fromkeys(_MODES, (VALID, VALID))
+"""An entry is present where ``attributes & mask == value``."""
+
 # ---- ptdump: arch/arm64/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

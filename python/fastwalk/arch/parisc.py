@@ -152,6 +152,9 @@ def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...]
 
 MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
+PRESENT_ENTRY = dict.fromkeys(MODES, (PRESENT, PRESENT))
+"""An entry is present where ``attributes & mask == value``."""
+
 # ---- ptdump: there is none in 6.12 ------------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -178,6 +178,9 @@ def _memory() -> tuple[tuple[tuple[str, int, int], ...], ...]:
 
 MEMORY = dict.fromkeys(MODES, _memory)
 
+PRESENT_ENTRY = dict.fromkeys(MODES, (VALID, VALID))
+"""An entry is present where ``attributes & mask == value``."""
+
 # ---- ptdump: arch/powerpc/mm/ptdump/ptdump.c, book3s64.c --------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

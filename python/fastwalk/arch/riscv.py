@@ -203,6 +203,9 @@ def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...]
 
 MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
+PRESENT_ENTRY = dict.fromkeys(MODES, (V, V))
+"""An entry is present where ``attributes & mask == value``."""
+
 # ---- ptdump: arch/riscv/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -252,6 +252,9 @@ def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...]
 
 MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
+PRESENT_ENTRY = dict.fromkeys(MODES, (P, P))
+"""An entry is present where ``attributes & mask == value``."""
+
 # ---- ptdump: arch/x86/mm/dump_pagetables.c ----------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

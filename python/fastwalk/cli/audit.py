@@ -1,16 +1,27 @@
-"""List leaves that are writable and executable, with effective permissions, and count their
-pages as the kernel's boot check does.
+"""Find what should not be mapped like that: writable and executable leaves, user-accessible
+kernel memory, writable aliases of code, malformed entries and more (--rules lists all).
 
-Exit status 1 where there are any.
+The last line counts W+X pages as the kernel's check at boot does. Exit status 1 where
+anything is found that --fail-on names: W+X pages, if it is not given.
 
-example: fastwalk audit vmcore
+example: fastwalk audit vmcore --fail-on error --baseline accepted.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import _common as common
+
+if TYPE_CHECKING:
+    from fastwalk import AddressSpace
+    from fastwalk.analysis.findings import Finding, Findings
+
+MOST_PATHS = 10_000
+"""Findings up to so many get their path of tables."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,21 +29,179 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.image_arguments(parser)
     common.space_arguments(parser)
     common.work_arguments(parser)
+    common.out_arguments(parser, "text", "json", "sarif", "csv", "parquet", "arrow")
+    parser.add_argument(
+        "--fail-on",
+        default="wx",
+        metavar="WHAT,...",
+        help="rules, or error, warning, note (that and worse), or never (default: wx)",
+    )
+    parser.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="accept the findings that it lists"
+    )
+    parser.add_argument(
+        "--write-baseline", type=Path, metavar="FILE", help="accept what is found, from now on"
+    )
+    parser.add_argument(
+        "--ram",
+        choices=["auto", "image", "unknown"],
+        default="auto",
+        help="where RAM is: what the image has, if it is more than page tables (auto)",
+    )
+    parser.add_argument("--all", action="store_true", help="list notes, too")
+    parser.add_argument("--rules", action="store_true", help="explain the rules after the findings")
 
 
 def run(options: argparse.Namespace) -> int:
     """Lists and counts."""
-    from fastwalk.analysis.audit import writable_executable
+    from fastwalk.analysis.audit import audit
 
+    levels = _levels(options.fail_on)
     space = common.choose_space(options)
-    maps = space.walk(threads=options.threads, isa=options.isa, budget=options.budget)
+    maps = space.walk_physical(options.threads, options.isa, options.budget, True)
     for warning in maps.warnings:
         common.warn(warning)
-    found, pages = writable_executable(maps, space.layout)
-    for index in range(len(found)):
-        print(found.row_text(index).lstrip())
-    if pages:
-        print(f"Checked W+X mappings: FAILED, {pages} W+X pages found.")
-        return 1
-    print("Checked W+X mappings: passed, no W+X pages found.")
-    return 0
+    tables = space.tables(threads=options.threads)
+    findings = audit(
+        maps,
+        tables,
+        memory=_ram(options, space, int(tables.pa.size)),
+        regions=common.kernel_regions(space.image),
+    )
+    if options.write_baseline is not None:
+        findings.write_baseline(options.write_baseline)
+        findings = findings.without(options.write_baseline)
+    elif options.baseline is not None:
+        findings = findings.without(options.baseline)
+    write(findings, options, space)
+    return 1 if len(findings.reaching(levels)) else 0
+
+
+def _levels(text: str) -> tuple[str, ...]:
+    from fastwalk.analysis.rules import BY_ID, SEVERITIES
+
+    levels = tuple(text.split(","))
+    for level in levels:
+        if level not in (*BY_ID, *SEVERITIES, "never"):
+            known = ", ".join((*SEVERITIES, "never", *BY_ID))
+            raise common.UsageError(f"--fail-on: no rule or severity {level!r}; there are {known}")
+    return levels
+
+
+def _ram(
+    options: argparse.Namespace, space: AddressSpace, tables: int
+) -> list[tuple[int, int]] | None:
+    """What the image has, unless that is little more than page tables."""
+    segments = [(segment.pa, segment.size) for segment in space.image.segments]
+    page = 1 << space.mode.spec.page_bits
+    few = sum(size for _, size in segments) < 16 * tables * page
+    if options.ram == "unknown" or (options.ram == "auto" and few):
+        return None
+    return segments
+
+
+def path_text(space: AddressSpace, va: int) -> str:
+    """The tables on the way to an address, on one line."""
+    return " ".join(f"{step.name} {step.table:#x}[{step.index}]" for step in space.path(va).steps)
+
+
+def write(findings: Findings, options: argparse.Namespace, space: AddressSpace) -> None:
+    """In the format that was asked for."""
+    if options.format in ("parquet", "arrow"):
+        with common.binary_out(options) as file:
+            frame = findings.frame(decoded=True)
+            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+        return
+    listed = (
+        list(findings)
+        if options.format != "text" or options.all
+        else list(findings.reaching(("warning",)))
+    )
+    paths = {finding.start: path_text(space, finding.start) for finding in listed[:MOST_PATHS]}
+    with common.text_out(options) as out:
+        if options.format == "sarif":
+            from fastwalk.analysis import sarif
+
+            json.dump(sarif.log(findings, space.image.name, paths), out, indent=1)
+            out.write("\n")
+        elif options.format == "json":
+            json.dump(_document(findings, listed, paths), out, indent=1)
+            out.write("\n")
+        elif options.format == "csv":
+            out.write("rule,severity,space,start,size,pa,place,detail\n")
+            for finding in listed:
+                out.write(
+                    f"{finding.rule.id},{finding.severity},{finding.space},{finding.start:#x},"
+                    f"{finding.size},{finding.pa:#x},{finding.place},{finding.detail}\n"
+                )
+        else:
+            for line in _text(findings, listed, paths, options):
+                out.write(line + "\n")
+
+
+def _document(
+    findings: Findings, listed: list[Finding], paths: dict[int, str]
+) -> dict[str, object]:
+    return {
+        "wx_pages": findings.wx_pages,
+        "counts": findings.counts(),
+        "accepted": findings.accepted,
+        "not_judged": dict(findings.skipped),
+        "findings": [
+            {
+                "rule": finding.rule.id,
+                "severity": finding.severity,
+                "title": finding.rule.title,
+                "why": finding.rule.why,
+                "space": finding.space,
+                "start": f"{finding.start:#x}",
+                "size": finding.size,
+                "pa": f"{finding.pa:#x}",
+                "place": finding.place,
+                "detail": finding.detail,
+                "path": paths.get(finding.start),
+            }
+            for finding in listed
+        ],
+    }
+
+
+def _text(
+    findings: Findings, listed: list[Finding], paths: dict[int, str], options: argparse.Namespace
+) -> list[str]:
+    from fastwalk.analysis.rules import BY_ID, RULES
+    from fastwalk.mappings import size_text
+
+    lines = []
+    rule = ""
+    for finding in listed:
+        if finding.rule.id != rule:
+            rule = finding.rule.id
+            lines.append(f"{finding.severity}: {finding.rule.title} [{rule}]")
+        lines.append(
+            f"  {finding.start:#018x}-{(finding.last + 1) % (1 << 64):#018x} "
+            f"{size_text(finding.size):>9} -> {finding.pa:#x}  {finding.place}; {finding.detail}"
+        )
+        if finding.start in paths:
+            lines.append(f"      {paths[finding.start]}")
+    hidden = (
+        {}
+        if options.all
+        else {
+            name: count
+            for name, count in findings.counts().items()
+            if BY_ID[name].severity == "note"
+        }
+    )
+    for name, count in hidden.items():
+        lines.append(f"note: {BY_ID[name].title} [{name}]: {count} ranges (--all lists them)")
+    if findings.accepted:
+        lines.append(f"{findings.accepted} findings are accepted by the baseline")
+    if options.rules:
+        lines += [f"{rule.id} ({rule.severity}): {rule.title}. {rule.why}" for rule in RULES]
+        lines += [f"not judged: {name}: {why}" for name, why in findings.skipped]
+    if findings.wx_pages:
+        lines.append(f"Checked W+X mappings: FAILED, {findings.wx_pages} W+X pages found.")
+    else:
+        lines.append("Checked W+X mappings: passed, no W+X pages found.")
+    return lines

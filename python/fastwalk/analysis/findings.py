@@ -1,0 +1,233 @@
+"""What an audit found: columns, and the rules behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..errors import FastwalkError
+from ..frames import Columnar, Frame
+from .rules import BY_ID, RULES, Rule, Severity, reaches
+from .sections import Sections
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BASELINE = 1
+"""Version of the baseline's format."""
+
+_RULE_IDS = tuple(rule.id for rule in RULES)
+_NUMBER = {name: number for number, name in enumerate(_RULE_IDS)}
+
+
+class Finding(NamedTuple):
+    """One of them."""
+
+    rule: Rule
+    space: str
+    start: int
+    size: int
+    pa: int
+    detail: str
+    place: str
+    """The section of the address space, and where in it."""
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return self.rule.severity
+
+    @property
+    def last(self) -> int:
+        """The last address."""
+        return self.start + (self.size or 1 << 64) - 1
+
+    @property
+    def fingerprint(self) -> str:
+        """What a baseline knows it by: by section and offset, so that a kernel that lies
+        elsewhere at its next boot has the same ones."""
+        return f"{self.rule.id}:{self.space}:{self.place}:{self.size:#x}"
+
+
+class Part(NamedTuple):
+    """What one rule found."""
+
+    rule: str
+    space: NDArray[np.uint32]
+    start: NDArray[np.uint64]
+    size: NDArray[np.uint64]
+    pa: NDArray[np.uint64]
+    other: NDArray[np.uint64]
+    """What the finding is about besides: the writable alias, the page table."""
+    detail: str
+    """For people; may name ``other``."""
+
+
+class Findings(Columnar):
+    """Findings, the worst first, then by space and address.
+
+    ``rule`` uint16 indexes :data:`~fastwalk.analysis.rules.RULES`, ``space`` uint32
+    :attr:`spaces`; ``start``, ``size``, ``pa`` (of the first byte) and ``other`` are uint64
+    (``other`` is what else a finding is about: the writable alias of executable memory, the
+    page table).
+    """
+
+    NAMES = ("rule", "space", "start", "size", "pa", "other")
+
+    def __init__(
+        self,
+        columns: dict[str, np.ndarray],
+        spaces: tuple[str, ...],
+        sections: Sections,
+        details: dict[str, str],
+        wx_pages: int = 0,
+        skipped: tuple[tuple[str, str], ...] = (),
+        accepted: int = 0,
+    ) -> None:
+        self.columns = columns
+        self.spaces = spaces
+        self.sections = sections
+        self.details = details
+        self.wx_pages = wx_pages
+        """Pages that the kernel's own check at boot counts."""
+        self.skipped = skipped
+        """(rule, why) of what was not looked for."""
+        self.accepted = accepted
+        """How many a baseline has taken out."""
+
+    @classmethod
+    def of_parts(
+        cls,
+        parts: list[Part],
+        spaces: tuple[str, ...],
+        sections: Sections,
+        wx_pages: int,
+        skipped: tuple[tuple[str, str], ...],
+    ) -> Findings:
+        """Puts them together and in order."""
+        columns = {
+            "rule": np.concatenate(
+                [np.full(len(part.start), _NUMBER[part.rule], np.uint16) for part in parts]
+                or [np.zeros(0, np.uint16)]
+            )
+        }
+        for name in cls.NAMES[1:]:
+            kind = np.uint32 if name == "space" else np.uint64
+            pieces = [getattr(part, name).astype(kind, copy=False) for part in parts]
+            columns[name] = np.concatenate(pieces or [np.zeros(0, kind)])
+        order = np.lexsort((columns["start"], columns["space"], columns["rule"]))
+        columns = _merged({name: column[order] for name, column in columns.items()})
+        details = {part.rule: part.detail for part in parts}
+        return cls(columns, spaces, sections, details, wx_pages, skipped)
+
+    def __len__(self) -> int:
+        return len(self.columns["rule"])
+
+    def __getitem__(self, key: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Findings:
+        picked = {name: column[key] for name, column in self.columns.items()}
+        return Findings(
+            picked,
+            self.spaces,
+            self.sections,
+            self.details,
+            self.wx_pages,
+            self.skipped,
+            self.accepted,
+        )
+
+    def __iter__(self) -> Iterator[Finding]:
+        lists = (self.columns[name].tolist() for name in self.NAMES)
+        for number, space, start, size, pa, other in zip(*lists, strict=True):
+            rule = RULES[number]
+            yield Finding(
+                rule,
+                self.spaces[space],
+                start,
+                size,
+                pa,
+                self.details[rule.id].format(other=other),
+                self.sections.place(start),
+            )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
+        return f"<fastwalk.Findings: {counts or 'none'}>"
+
+    def counts(self) -> dict[str, int]:
+        """How many of each rule that has any, the worst first."""
+        numbers = np.bincount(self.columns["rule"], minlength=len(RULES))
+        return {rule.id: int(n) for rule, n in zip(RULES, numbers, strict=True) if n}
+
+    def of_rule(self, rule: str) -> Findings:
+        """Those of one rule. KeyError if there is no such rule."""
+        return self[self.columns["rule"] == _NUMBER[rule]]
+
+    def reaching(self, levels: tuple[str, ...]) -> Findings:
+        """Those of the rules, and of the severities and worse, that are named."""
+        wanted = [number for number, rule in enumerate(RULES) if reaches(rule, levels)]
+        return self[np.isin(self.columns["rule"], wanted)]
+
+    def frame(self, *, decoded: bool = False) -> Frame:
+        """The columns; ``decoded`` adds ``severity``."""
+        columns = dict(self.columns)
+        categories = {"rule": _RULE_IDS, "space": self.spaces}
+        if decoded:
+            severities = tuple(dict.fromkeys(rule.severity for rule in RULES))
+            of_rule = np.array([severities.index(rule.severity) for rule in RULES], np.uint8)
+            columns["severity"] = of_rule[columns["rule"]]
+            categories["severity"] = severities
+        return Frame(columns, categories, {"what": "findings"})
+
+    def write_baseline(self, path: Path) -> None:
+        """Writes a file that accepts all of these. FastwalkError."""
+        accepted = sorted({finding.fingerprint for finding in self})
+        text = json.dumps({"fastwalk-baseline": BASELINE, "accepted": accepted}, indent=1)
+        try:
+            path.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise FastwalkError(f"{path}: {error.strerror}; give a file to write to") from None
+
+    def without(self, baseline: Path) -> Findings:
+        """Without what a baseline accepts. FastwalkError."""
+        try:
+            data = json.loads(baseline.read_bytes())
+            known = frozenset(data["accepted"]) if data["fastwalk-baseline"] == BASELINE else None
+        except OSError as error:
+            raise FastwalkError(
+                f"{baseline}: {error.strerror}; write one with --write-baseline"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            known = None
+        if known is None:
+            raise FastwalkError(f"{baseline}: is no baseline; write one with --write-baseline")
+        keep = np.array([finding.fingerprint not in known for finding in self], np.bool_)
+        left = self[keep]
+        left.accepted = len(self) - len(left)
+        left.wx_pages = self.wx_pages
+        return left
+
+
+def _merged(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Neighbours of one rule and space that are about nothing else, as one; ``pa`` is then
+    the first one's."""
+    start, size = columns["start"], columns["size"]
+    count = len(start)
+    if not count:
+        return columns
+    joins = np.zeros(count, np.bool_)
+    joins[1:] = (start[:-1] + size[:-1] == start[1:]) & (size[:-1] != 0)
+    for name in ("rule", "space", "other"):
+        joins[1:] &= columns[name][:-1] == columns[name][1:]
+    heads = np.flatnonzero(~joins)
+    merged = {name: column[heads] for name, column in columns.items()}
+    merged["size"] = np.add.reduceat(size, heads)
+    return merged
+
+
+def title(rule: str) -> str:
+    """What a rule finds, for people."""
+    return BY_ID[rule].title

@@ -1,0 +1,84 @@
+"""What part of the address space an address lies in, by the kernel's own markers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..layout import Layout
+from ..origin import Origin, Walked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGE = ("High Kernel Mapping", "Kernel mapping", "Kernel Image")
+"""Sections that hold the kernel's own image and nothing else."""
+
+NOWHERE = ""
+_ENDS = (" end", " End")
+
+
+class Sections:
+    """Named, ascending starts of parts of an address space."""
+
+    def __init__(self, starts: NDArray[np.uint64], names: tuple[str, ...]) -> None:
+        self.starts = starts
+        self.names = names
+
+    @classmethod
+    def of(cls, layout: Layout, view: str | None = None) -> Sections:
+        """Those of a view; of the default one without a name."""
+        name = view if view is not None and view in layout.views else layout.default_view
+        # A later marker at the same address is the inner one, and wins.
+        named = {0: NOWHERE}
+        stack: list[str] = []
+        for marker in sorted(layout.views[name].markers, key=lambda marker: marker.address):
+            heading = marker.name.removesuffix(" start").removesuffix(" Start")
+            if marker.edge == "end" or marker.name.endswith(_ENDS):
+                if stack:
+                    stack.pop()
+                named[marker.address] = stack[-1] if stack else NOWHERE
+                continue
+            if marker.edge == "start" or marker.name.endswith(" Start"):
+                stack.append(heading)
+            named[marker.address] = heading
+        return cls(np.array(list(named), np.uint64), tuple(named.values()))
+
+    @classmethod
+    def of_origin(cls, origin: Origin | None) -> Sections:
+        """Those of what was walked; one without a name where that is not known."""
+        if origin is None:
+            return cls(np.zeros(1, np.uint64), (NOWHERE,))
+        return cls.of(origin.layout, origin.spaces[0].view if origin.spaces else None)
+
+    def find(self, vas: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Which section each address is in, as a number."""
+        return np.searchsorted(self.starts, vas, side="right").astype(np.intp) - 1
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """First and last address of a section."""
+        first = int(self.starts[number])
+        behind = self.starts[number + 1 : number + 2]
+        return first, (int(behind[0]) if len(behind) else 1 << 64) - 1
+
+    def place(self, va: int) -> str:
+        """An address for people: section and offset."""
+        number = int(self.find(np.array([va], np.uint64))[0])
+        name = self.names[number]
+        return f"{name}+{va - int(self.starts[number]):#x}" if name else f"{va:#x}"
+
+
+def kernel_start(layout: Layout, walked: Walked) -> int | None:
+    """The first address of the kernel's part of what was walked; None where that cannot be
+    told, or where there is none."""
+    from .. import arch
+
+    spec = arch.spec_of(walked.mode, walked.index_va_bits)
+    windows = [window for half in spec.halves for window in half.windows]
+    upper = [window.base for window in windows if window.base >> 63]
+    if upper:
+        return None if walked.half == "lower" else min(upper)
+    view = layout.views.get(walked.view or layout.default_view)
+    above = [marker.address for marker in view.markers if marker.address] if view else []
+    return min(above, default=None)
