@@ -42,7 +42,8 @@ $(STAMPS)/maturin: $(BIN)/python pyproject.toml
 # The extension lies in python/fastwalk, and .venv knows where: Python sources are used
 # as they are.
 $(STAMPS)/extension: $(STAMPS)/maturin $(RUST_SOURCES)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop -q --release --locked
+	@echo 'building the extension (a minute or two the first time)'
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) PIP_QUIET=1 $(BIN)/maturin develop -q --release --locked
 	@touch $@
 
 # What tests and lints need, as pyproject.toml names it.
@@ -129,6 +130,25 @@ test-neon: deps-neon  ## the core's tests on emulated AArch64
 	cd rust && $(NEON_CARGO) -- --skip child_
 	@cd rust && $(NEON_CARGO) -- --nocapture scan::tests:: | grep -x 'scanned with neon' \
 	  || { echo "the NEON scan did not run"; exit 1; }
+
+# ---- To be fast ----------------------------------------------------------------------
+
+$(STAMPS)/bench: $(STAMPS)/tools
+	$(BIN)/python -c 'import tomllib; \
+	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*extras["bench"], sep="\n")' > $(VENV)/bench.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/bench.txt
+	@touch $@
+
+# What the machine can do, to hold the results against.
+benches/limits/limits.abi3.so: $(wildcard benches/limits/src/*.rs benches/limits/Cargo.*) | $(BIN)/python
+	cd benches/limits && PYO3_PYTHON=$(CURDIR)/$(BIN)/python \
+	  $(CARGO) build -q --release --locked --target-dir $(TARGET_DIR)/limits
+	cp $(TARGET_DIR)/limits/release/liblimits.so $@
+
+.PHONY: bench
+bench: $(STAMPS)/extension $(STAMPS)/bench benches/limits/limits.abi3.so  ## the benches; BENCH='-k scan' for some
+	$(BIN)/python -m pytest -o python_files='bench_*.py' benches $(BENCH)
 
 .PHONY: clean
 clean:  ## takes away what make made
