@@ -158,7 +158,24 @@ def check_walks(walk: Walk, chance: random.Random) -> list[naive.Row]:
             count = space.count(start, end, key)
             counted = [count.rows, count.leaves, count.others, count.absent]
             assert counted == [len(expected), *(kinds.count(kind) for kind in LABELS)]
+    check_marks(walk, chance, whole)
     return whole
+
+
+def check_marks(walk: Walk, chance: random.Random, atoms: list[naive.Row]) -> None:
+    """Leaves at some addresses, told from others."""
+    leaves = [row.pa for row in atoms if row.kind == "leaf"]
+    marks = chance.sample(leaves, min(len(leaves), 3))
+    marked = [
+        row._replace(effective=row.effective | 0x80)
+        if row.kind == "leaf" and row.pa in marks
+        else row
+        for row in atoms
+    ]
+    isa, threads = chance.choice(WAYS)
+    space = walk.space
+    got = space.walk_ranges([(0, TOP - 1)], "attributes", threads, isa, 1 << 24, None, marks=marks)
+    assert rows_of(got) == naive.merged(marked, "attributes")
 
 
 def check_addresses(walk: Walk, chance: random.Random, atoms: list[naive.Row]) -> None:

@@ -38,6 +38,14 @@ _PERMISSIONS = (
 )
 
 _COLUMNS = ("start", "size", "pa", "attributes", "effective", "depth", "kind")
+_SHADOW = ("shadow", "covers_start", "covers_size")
+_OPTIONAL = {"space": "u4", "shadow": "u1", "covers_start": "u8", "covers_size": "u8"}
+
+SHADOWS = ("none", "zero", "real")
+"""Sorts of KASAN shadow, by the numbers of the ``shadow`` column."""
+
+ZERO_SHADOW, REAL_SHADOW = 1, 2
+
 _SHOWN = 5
 """Rows that a repr shows from either end."""
 
@@ -52,6 +60,10 @@ class Mapping(NamedTuple):
     effective: int
     depth: int
     kind: str
+    shadow: str | None = None
+    """One of :data:`SHADOWS`; this and what follows only with ``kasan="collapse"``."""
+    covers_start: int | None = None
+    covers_size: int | None = None
 
 
 def permission_text(effective: int, known: int) -> str:
@@ -91,11 +103,17 @@ class Mappings(Columnar):
     :attr:`spaces`. Where their modes differ in depth, ``depth`` is counted as in the
     deepest of them, so that equal numbers are equal levels.
 
+    A walk with ``kasan="collapse"`` has ``shadow`` uint8, an index into :data:`SHADOWS`
+    (*none* outside of KASAN's shadow memory), and ``covers_start`` and ``covers_size``
+    uint64, the kernel memory that a row is the shadow of (0 outside).
+
     ``polars.DataFrame(maps)``, ``pyarrow.table(maps)`` and DuckDB take the columns through
     the Arrow PyCapsule interface, without a copy.
     """
 
     NAMES = _COLUMNS
+    OPTIONAL = _OPTIONAL
+    """Columns that only some walks have, and their types."""
 
     def __init__(
         self,
@@ -194,6 +212,26 @@ class Mappings(Columnar):
         """Indexes into :data:`KINDS`."""
         return self._columns["kind"]
 
+    @property
+    def has_shadow(self) -> bool:
+        """Whether there are the columns of ``kasan="collapse"``."""
+        return "shadow" in self._columns
+
+    @property
+    def shadow(self) -> NDArray[np.uint8]:
+        """Indexes into :data:`SHADOWS`. KeyError without ``kasan="collapse"``."""
+        return self._columns["shadow"]
+
+    @property
+    def covers_start(self) -> NDArray[np.uint64]:
+        """First address of the kernel memory that a row is the shadow of. KeyError."""
+        return self._columns["covers_start"]
+
+    @property
+    def covers_size(self) -> NDArray[np.uint64]:
+        """Bytes of kernel memory that a row is the shadow of. KeyError."""
+        return self._columns["covers_size"]
+
     def _allows(self, bits: int) -> NDArray[np.bool_]:
         result: NDArray[np.bool_] = (self.effective & np.uint8(bits)) != 0
         return result
@@ -235,8 +273,7 @@ class Mappings(Columnar):
 
     def __getitem__(self, key: int | slice | np.ndarray) -> Mappings | Mapping:
         if isinstance(key, (int, np.integer)):
-            row = [int(self._columns[name][key]) for name in _COLUMNS]
-            return Mapping._make([*row[:-1], KINDS[row[-1]]])
+            return next(iter(self._like({n: c[[key]] for n, c in self._columns.items()})))
         return self._like({name: column[key] for name, column in self._columns.items()})
 
     def _like(self, columns: dict[str, np.ndarray]) -> Mappings:
@@ -261,6 +298,19 @@ class Mappings(Columnar):
             warnings=tuple(dict.fromkeys(line for part in parts for line in part.warnings)),
             origin=origin,
         )
+
+    def with_columns(
+        self,
+        columns: dict[str, np.ndarray],
+        *,
+        complete: bool | None = None,
+        warnings: tuple[str, ...] | None = None,
+    ) -> Mappings:
+        """The same walk with other columns, for fastwalk's own modules."""
+        other = self._like(columns)
+        other.complete = self.complete if complete is None else complete
+        other.warnings = self.warnings if warnings is None else warnings
+        return other
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -301,6 +351,8 @@ class Mappings(Columnar):
         categories: dict[str, tuple[str, ...]] = {}
         if "space" in columns:
             categories["space"] = self.spaces
+        if self.has_shadow:
+            categories["shadow"] = SHADOWS
         if decoded:
             more, texts = self._decoded()
             columns |= more
@@ -346,8 +398,13 @@ class Mappings(Columnar):
 
     def __iter__(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS]
-        for *row, kind in zip(*lists, strict=True):
-            yield Mapping._make([*row, KINDS[kind]])
+        if not self.has_shadow:
+            for *row, kind in zip(*lists, strict=True):
+                yield Mapping._make([*row, KINDS[kind], None, None, None])
+            return
+        lists += [self._columns[name].tolist() for name in _SHADOW]
+        for *row, kind, shadow, covers_start, covers_size in zip(*lists, strict=True):
+            yield Mapping._make([*row, KINDS[kind], SHADOWS[shadow], covers_start, covers_size])
 
     def __repr__(self) -> str:
         count = len(self)
@@ -395,6 +452,14 @@ class Mappings(Columnar):
         if kind == NOTE:
             return f"{place} level {depth}, value {attributes:#x}"
         allowed = permission_text(effective, spec.permissions)
+        if self.has_shadow and self.shadow[index]:
+            sort = SHADOWS[int(self.shadow[index])]
+            first, covered = int(self.covers_start[index]), int(self.covers_size[index])
+            last = (first + covered) % (1 << 64)
+            return (
+                f"{place} {level:<4} -> {pa:#x} {allowed} {sort} shadow of "
+                f"{first:#018x}-{last:#018x} {size_text(covered)}"
+            )
         names = " ".join(arch.decode(spec.name, attributes))
         return f"{place} {level:<4} -> {pa:#x} {allowed} {names}".rstrip()
 

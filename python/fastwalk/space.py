@@ -175,7 +175,8 @@ class AddressSpace:
             default_view="root",
         )
 
-    def _spans(self, start: int | None, end: int | None) -> list[tuple[int, int, int, int]]:
+    def range_of(self, start: int | None, end: int | None) -> tuple[int, int]:
+        """First and last address of what a caller asks for. ValueError."""
         first = 0 if start is None else start
         last = (TOP if end is None else end) - 1
         if not 0 <= first <= last < TOP:
@@ -183,7 +184,10 @@ class AddressSpace:
                 f"start {first:#x} and end {last + 1:#x} are no range of addresses; "
                 f"end is exclusive, and at most 2^64"
             )
-        return spans(self.half, [(first, last)])
+        return first, last
+
+    def _spans(self, start: int | None, end: int | None) -> list[tuple[int, int, int, int]]:
+        return spans(self.half, [self.range_of(start, end)])
 
     def walk(
         self,
@@ -204,9 +208,9 @@ class AddressSpace:
         them. ``coalesce``: what makes neighbours one row: ``attributes`` (equal
         attributes, effective permissions and depth), ``physical`` (that, and contiguous
         physical addresses), ``none`` (a row a leaf entry), ``ptdump`` (the kernel's
-        rule; holes are rows too). ``kasan="collapse"`` gives the KASAN shadow as few
-        rows (:mod:`fastwalk.text.kasan`). ``threads``, ``isa`` (``scalar``, ``avx2``,
-        ``avx512``, ``neon``): how to work; the result is the same.
+        rule; holes are rows too). ``kasan="collapse"`` gives KASAN's shadow memory as few
+        rows, with what each covers (:mod:`fastwalk.text.kasan`). ``threads``, ``isa``
+        (``scalar``, ``avx2``, ``avx512``, ``neon``): how to work; the result is the same.
 
         Rows whose table is not in the image have the kind *absent*. RowBudgetError
         where there are more rows than ``budget`` (default: :func:`default_budget`),
@@ -214,8 +218,6 @@ class AddressSpace:
         ones are returned, and :attr:`Mappings.complete` is False. ImageError,
         ImageChangedError, WalkCancelledError.
         """
-        from .mappings import Mappings
-
         if kasan == "collapse":
             from .text.kasan import collapse
 
@@ -225,15 +227,35 @@ class AddressSpace:
         budget = default_budget() if budget is None else budget
         if coalesce == "ptdump":
             return self._walk_notes(start, end, threads, isa, budget, progress)
+        ranges = [self.range_of(start, end)]
+        return self.walk_ranges(ranges, coalesce, threads, isa, budget, progress, truncate)
+
+    def walk_ranges(
+        self,
+        ranges: Sequence[tuple[int, int]],
+        coalesce: Coalesce,
+        threads: int | None,
+        isa: str | None,
+        budget: int,
+        progress: Progress | bool | None,
+        truncate: bool = False,
+        marks: Sequence[int] | None = None,
+    ) -> Mappings:
+        """:meth:`walk` of several ranges (first and last address), for fastwalk's own
+        modules. ``marks``: leaves at these addresses are told from others, by bit 7 of
+        ``effective``."""
+        from .mappings import Mappings
+
         with reporting(progress, "walking") as report:
             walked = _fastwalk.walk(
                 self.image.inner,
                 self.mode.plan,
                 [self.root],
-                self._spans(start, end),
+                spans(self.half, ranges),
                 coalesce=coalesce,
                 budget=budget,
                 truncate=truncate,
+                marks=marks,
                 threads=threads,
                 isa=isa,
                 progress=report,

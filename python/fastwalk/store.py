@@ -36,8 +36,9 @@ def read(path: str | os.PathLike[str]) -> Mappings | Tables:
         raise FastwalkError(f"{name}: has {metadata['what']}, which are not read back")
     origin = metadata["origin"]
     columns = {column: _column(table, column) for column in Mappings.NAMES}
-    if "space" in table.column_names:
-        columns["space"] = _column(table, "space").astype(np.uint32, copy=False)
+    for name, kind in Mappings.OPTIONAL.items():
+        if name in table.column_names:
+            columns[name] = _column(table, name).astype(kind, copy=False)
     return Mappings(
         columns,
         arch.spec_of(metadata["mode"], metadata["index_va_bits"]),

@@ -20,6 +20,8 @@ An architecture is one module of this package. It exposes
     takes for present (:func:`present_entry`)
 ``UNPROVED``
     optional: why no kernel's own text stands behind the dialects
+``shadows(spec)``
+    optional: where KASAN's shadow can be, see :func:`shadows`
 ``dialect(layout, root, view, version)``
     the :class:`~fastwalk.arch.dialect.Dialect` of one of ``DIALECTS`` for a view
 
@@ -38,6 +40,7 @@ from typing import NamedTuple, Protocol, cast
 
 from ..errors import LayoutError, SpecError
 from ..layout import Layout, Root, View
+from ._common import Shadow as Shadow
 from .dialect import Dialect
 from .spec import Spec
 
@@ -191,6 +194,14 @@ def common_attributes(mode: str) -> int:
         for _, mask, _ in memory_types(mode)[spec_of(mode).depths.index(depth)]:
             bits &= ~mask
     return bits
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """Where Linux has KASAN's shadow memory in a mode: one place, or one for each scale,
+    the largest first; none where there is no KASAN."""
+    place: Callable[[Spec], tuple[Shadow, ...]] | None
+    place = getattr(_find(spec.name), "shadows", None)
+    return place(spec) if place else ()
 
 
 def decode(mode: str, value: int) -> tuple[str, ...]:

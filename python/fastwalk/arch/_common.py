@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from ..errors import SpecError
 from ..layout import Layout
@@ -11,6 +12,23 @@ from .spec import Spec
 
 PGD, P4D, PUD, PMD, PTE = range(5)
 """The level numbers of mm/ptdump.c. Levels that fold leave a gap."""
+
+
+class Shadow(NamedTuple):
+    """Where KASAN's shadow memory is, and what it is the shadow of: Documentation/dev-tools/
+    kasan.rst. A byte of it stands for ``1 << scale`` bytes of kernel memory."""
+
+    start: int
+    end: int
+    """Exclusive."""
+    scale: int
+    covers: int
+    """The address that the byte at `start` stands for."""
+
+
+def shadow_of_top(start: int, end: int, scale: int = 3) -> Shadow:
+    """Shadow memory that ends with the byte for the last address of all."""
+    return Shadow(start, end, scale, (1 << 64) - (end - start << scale))
 
 
 def fixed(build: Callable[[], Spec]) -> Callable[[int | None], Spec]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..errors import SpecError
 from ..layout import Layout, Root, View
+from ._common import Shadow, shadow_of_top
 from .dialect import (
     Dialect,
     EarlyShadow,
@@ -261,6 +262,16 @@ GROUPS = {name: _groups_of(mode) for name, mode in _MODES.items()}
 
 PRESENT_ENTRY = dict.fromkeys(_MODES, (VALID, VALID))
 """An entry is present where ``attributes & mask == value``."""
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """asm/memory.h and KASAN_SHADOW_OFFSET of Kconfig (6.12): generic KASAN, and software
+    tags. The end depends on the configured width, of which 52 bits share one with 48 (47
+    with 16K pages); the start on the width in force."""
+    width = min(spec.va_bits, 47 if spec.page_bits == 14 and spec.va_bits > 48 else 48)
+    end = (1 << 64) - (1 << width - 1)
+    return tuple(shadow_of_top(end - (1 << spec.va_bits - scale), end, scale) for scale in (3, 4))
+
 
 # ---- ptdump: arch/arm64/mm/ptdump.c -----------------------------------------------------
 

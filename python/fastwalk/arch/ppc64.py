@@ -16,7 +16,18 @@ directory entry with another NLS is of kind *other*.
 from __future__ import annotations
 
 from ..layout import Layout, Root, View
-from ._common import P4D, PGD, PMD, PTE, PUD, early_shadow, fixed, key_mask, shadow_value
+from ._common import (
+    P4D,
+    PGD,
+    PMD,
+    PTE,
+    PUD,
+    Shadow,
+    early_shadow,
+    fixed,
+    key_mask,
+    shadow_value,
+)
 from .dialect import (
     Dialect,
     Flag,
@@ -180,6 +191,12 @@ MEMORY = dict.fromkeys(MODES, _memory)
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (VALID, VALID))
 """An entry is present where ``attributes & mask == value``."""
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """asm/kasan.h (6.12): KASAN_SHADOW_OFFSET 0xa80e000000000000, from PAGE_OFFSET on."""
+    return (Shadow(0xC00E << 48, 0xC00FC << 44, 3, 0xC000 << 48),)
+
 
 # ---- ptdump: arch/powerpc/mm/ptdump/ptdump.c, book3s64.c --------------------------------
 

@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..layout import Layout, Root, View
-from ._common import P4D, PGD, PMD, PTE, PUD, early_shadow, fixed, shadow_value
+from ._common import (
+    P4D,
+    PGD,
+    PMD,
+    PTE,
+    PUD,
+    Shadow,
+    early_shadow,
+    fixed,
+    shadow_of_top,
+    shadow_value,
+)
 from .dialect import (
     Choice,
     Dialect,
@@ -205,6 +216,17 @@ MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (V, V))
 """An entry is present where ``attributes & mask == value``."""
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """asm/kasan.h (6.12): up to MODULES_LOWEST_VADDR, from the start of a root's entry."""
+    if spec.va_bits < 39:
+        return ()
+    end = 0xFFFF_FFFF_0000_0000
+    entry = 1 << spec.va_bits - spec.depths[0].index_bits
+    start = end - (1 << spec.va_bits - 1 - 3)
+    return (shadow_of_top(start // entry * entry, end),)
+
 
 # ---- ptdump: arch/riscv/mm/ptdump.c -----------------------------------------------------
 

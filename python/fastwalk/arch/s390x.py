@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..layout import Layout, Root, View
-from ._common import P4D, PGD, PMD, PTE, PUD, early_shadow, fixed, shadow_value
+from ._common import P4D, PGD, PMD, PTE, PUD, Shadow, early_shadow, fixed, shadow_value
 from .dialect import (
     Dialect,
     Flag,
@@ -186,6 +186,13 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """asm/kasan.h (6.12): at KASAN_SHADOW_OFFSET, for all that a region-second table spans."""
+    start, size = 0x1C_0000_0000_0000, 1 << 53 - 3
+    return (Shadow(start, start + size, 3, 0),) if spec.va_bits >= 53 else ()
+
 
 # ---- ptdump: arch/s390/mm/dump_pagetables.c ---------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from ..layout import Layout, Root, View
-from ._common import fixed
+from ._common import Shadow, fixed, shadow_of_top
 from .dialect import (
     Dialect,
     EarlyShadow,
@@ -254,6 +254,15 @@ MEMORY = {mode: _memory_of(mode) for mode in MODES}
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (P, P))
 """An entry is present where ``attributes & mask == value``."""
+
+
+def shadows(spec: Spec) -> tuple[Shadow, ...]:
+    """asm/kasan.h (6.12): KASAN_SHADOW_OFFSET 0xdffffc0000000000, for the upper half."""
+    if spec.arch != "x86_64":
+        return ()
+    end = 0xFFFF_FC00_0000_0000
+    return (shadow_of_top(end - (1 << spec.va_bits - 1 - 3), end),)
+
 
 # ---- ptdump: arch/x86/mm/dump_pagetables.c ----------------------------------------------
 

@@ -80,11 +80,14 @@ def write(maps: Mappings, format: str, out: TextIO) -> None:
             out.write(maps.row_text(index).lstrip() + "\n")
         return
     if format == "csv":
-        out.write("start,size,pa,attributes,effective,depth,kind\n")
+        more = ",shadow,covers_start,covers_size" if maps.has_shadow else ""
+        out.write(f"start,size,pa,attributes,effective,depth,kind{more}\n")
         for row in maps:
+            if maps.has_shadow:
+                more = f",{row.shadow},{row.covers_start:#x},{row.covers_size}"
             out.write(
                 f"{row.start:#x},{row.size},{row.pa:#x},{row.attributes:#x},{row.effective},"
-                f"{row.depth},{row.kind}\n"
+                f"{row.depth},{row.kind}{more}\n"
             )
         return
     import json
@@ -92,6 +95,7 @@ def write(maps: Mappings, format: str, out: TextIO) -> None:
     out.write("[")
     separator = "\n"
     for row in maps:
-        out.write(separator + json.dumps(row._asdict()))
+        shown = {name: value for name, value in row._asdict().items() if value is not None}
+        out.write(separator + json.dumps(shown))
         separator = ",\n"
     out.write("\n]\n")

@@ -10,7 +10,7 @@ use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
-use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
+use crate::plan::{Action, Edge, Label, Plan, PlanDepth, leaf_address};
 use crate::scan::{Isa, Scan};
 use crate::spec::Pairs;
 use rayon::prelude::*;
@@ -749,7 +749,7 @@ impl<'a> ChunkScan<'a> {
             self.settle(node, entries, ends, jumps);
             node.bitmap = chunk.words.len() as u32;
             chunk.words.extend_from_slice(ends);
-        } else if self.needs_settling(entries.get(node.low.into())) {
+        } else if self.needs_settling(node, entries) {
             let mut ends = vec![0; words];
             ends[(entries.len() - 1) / 64] |= 1 << ((entries.len() - 1) % 64);
             self.settle(node, entries, &mut ends, &vec![0; words]);
@@ -819,13 +819,36 @@ impl<'a> ChunkScan<'a> {
     }
 
     /// True where the entries of a uniform table have to be looked at one by one.
-    fn needs_settling(&self, entry: u64) -> bool {
+    fn needs_settling(&self, node: &Node<'_>, entries: &Entries<'_>) -> bool {
         let depth = &self.plan.depths[self.depth];
+        let whole = Run {
+            start: node.low.into(),
+            last: node.high.into(),
+        };
+        let entry = entries.get(whole.start);
         let refined = depth
             .refine
             .iter()
             .any(|&(mask, value)| entry & mask == value);
-        refined || self.unstepped(entry)
+        refined || self.unstepped(entry) || self.marked(entries, whole).next().is_some()
+    }
+
+    /// The entries of a run of leaves one after the other that are at marked addresses.
+    fn marked(&self, entries: &Entries<'_>, run: Run) -> impl Iterator<Item = usize> {
+        let depth = &self.plan.depths[self.depth];
+        let entry = entries.get(run.start);
+        let first = match depth.action(entry) {
+            Action::Atom(atom) if atom.label == Label::Leaf => {
+                Some(leaf_address(depth, atom, run.start, entry))
+            }
+            _ => None,
+        };
+        self.plan.marks().iter().filter_map(move |mark| {
+            let offset = mark.wrapping_sub(first?);
+            let index = usize::try_from(offset >> depth.shift).ok()?;
+            let there = offset & (depth.span() - 1) == 0 && index < run.count();
+            there.then_some(run.start + index)
+        })
     }
 
     /// True for leaves that the scan's address test does not hold for.
@@ -872,6 +895,25 @@ impl<'a> ChunkScan<'a> {
         }
     }
 
+    /// Lets runs end before and after leaves at marked addresses.
+    fn settle_marks(&self, entries: &Entries<'_>, run: Run, ends: &mut [u64]) {
+        if self.plan.marks().is_empty() {
+            return;
+        }
+        let mut start = run.start;
+        while start <= run.last {
+            let last = next_end(ends, start).min(run.last);
+            for index in self.marked(entries, Run { start, last }) {
+                for end in [index.checked_sub(1), Some(index)].into_iter().flatten() {
+                    if (start..last).contains(&end) {
+                        ends[end / 64] |= 1 << (end % 64);
+                    }
+                }
+            }
+            start = last + 1;
+        }
+    }
+
     fn settle_jumps(&self, entries: &Entries<'_>, run: Run, ends: &mut [u64], jumps: &[u64]) {
         let depth = &self.plan.depths[self.depth];
         let mut start = run.start;
@@ -894,6 +936,7 @@ impl<'a> ChunkScan<'a> {
                     };
                     ends[word] |= (if all { !0 } else { jumps[word] }) & from & to;
                 }
+                self.settle_marks(entries, Run { start, last }, ends);
             }
             start = last + 1;
         }

@@ -331,6 +331,12 @@ impl Plan {
         self.separate
     }
 
+    /// Leaves at these addresses are told from all others, ascending.
+    #[inline]
+    pub fn marks(&self) -> &[u64] {
+        &self.marks
+    }
+
     /// True where it matters for rows which addresses leaves have.
     #[inline]
     pub fn compares_addresses(&self) -> bool {
