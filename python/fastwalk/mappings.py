@@ -29,13 +29,14 @@ KINDS = ("leaf", "other", "absent", "note")
 
 LEAF, OTHER, ABSENT, NOTE = range(4)
 
-_PERMISSIONS = (
+PERMISSIONS = (
     (READ, "r"),
     (WRITE, "w"),
     (EXEC, "x"),
     (USER, "u"),
     (USER_EXEC, "ux"),
 )
+"""Bits of the ``effective`` column, and their letters."""
 
 _COLUMNS = ("start", "size", "pa", "attributes", "effective", "depth", "kind")
 _SHADOW = ("shadow", "covers_start", "covers_size")
@@ -70,7 +71,7 @@ def permission_text(effective: int, known: int) -> str:
     """Effective permissions in letters, ``-`` for each one that is not there."""
     return "".join(
         (letters if effective & bit else "-" * len(letters))
-        for bit, letters in _PERMISSIONS
+        for bit, letters in PERMISSIONS
         if known & bit
     )
 

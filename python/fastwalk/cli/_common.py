@@ -190,6 +190,14 @@ def _unwritable(path: str, error: OSError) -> FastwalkError:
     return FastwalkError(f"{path}: {error.strerror}; give a file to write to")
 
 
+def ram(space: AddressSpace, tables: int) -> list[tuple[int, int]] | None:
+    """(PA, size) of what the image has; None where that is little more than so many page
+    tables."""
+    segments = [(segment.pa, segment.size) for segment in space.image.segments]
+    few = sum(size for _, size in segments) < 16 * tables << space.mode.spec.page_bits
+    return None if few else segments
+
+
 def kernel_regions(image: Image) -> dict[str, tuple[int, int]]:
     """First and last address of the kernel's text and rodata, where its symbols were found
     in the image."""

@@ -91,13 +91,9 @@ def _levels(text: str) -> tuple[str, ...]:
 def _ram(
     options: argparse.Namespace, space: AddressSpace, tables: int
 ) -> list[tuple[int, int]] | None:
-    """What the image has, unless that is little more than page tables."""
-    segments = [(segment.pa, segment.size) for segment in space.image.segments]
-    page = 1 << space.mode.spec.page_bits
-    few = sum(size for _, size in segments) < 16 * tables * page
-    if options.ram == "unknown" or (options.ram == "auto" and few):
+    if options.ram == "unknown":
         return None
-    return segments
+    return common.ram(space, tables if options.ram == "auto" else 0)
 
 
 def path_text(space: AddressSpace, va: int) -> str:

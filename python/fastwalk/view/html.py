@@ -101,27 +101,39 @@ def mappings_table(maps: Mappings) -> str:
     return table(caption, names, rows, maps.warnings[:SHOWN])
 
 
-def tables_table(tables: Tables) -> str:
-    """Of the tables themselves: a row a depth."""
-    rows: list[list[object]] = []
+TABLES_HEAD = (
+    "level", "tables", "memory", "references", "to tables", "leaves", "other", "none", "absent",
+)  # fmt: skip
+
+
+def by_level(tables: Tables) -> tuple[list[list[str]], int]:
+    """A row a depth, as texts of :data:`TABLES_HEAD`; and the bytes of all tables."""
+    rows: list[list[str]] = []
     whole = 0
     for number, depth in enumerate(tables.spec.depths):
         at = tables.depth == number
         count = int(at.sum())
         size = count * (1 << depth.index_bits) * depth.entry_bytes
         whole += size
-        kinds = [
-            Number(f"{int(column[at].sum(dtype=np.uint64)):,}")
-            for column in (tables.table, tables.leaf, tables.other, tables.none, tables.absent)
-        ]
-        references = int(tables.references[at].sum(dtype=np.uint64))
-        memory = rough_size(size)
-        rows.append(
-            [depth.name, Number(f"{count:,}"), Number(memory), Number(f"{references:,}"), *kinds]
-        )
-    names = [
-        "level", "tables", "memory", "references", "to tables", "leaves", "other", "none",
-        "absent",
-    ]  # fmt: skip
+        columns = (
+            tables.references, tables.table, tables.leaf, tables.other, tables.none, tables.absent,
+        )  # fmt: skip
+        sums = [Number(f"{int(column[at].sum(dtype=np.uint64)):,}") for column in columns]
+        rows.append([depth.name, Number(f"{count:,}"), Number(rough_size(size)), *sums])
+    return rows, whole
+
+
+def tables_table(tables: Tables) -> str:
+    """Of the tables themselves: a row a depth."""
+    rows, whole = by_level(tables)
     caption = f"{len(tables)} tables, {rough_size(whole)}, {tables.spec.name}"
-    return table(caption, names, rows)
+    return table(caption, TABLES_HEAD, rows)
+
+
+def tables_rows(tables: Tables) -> str:
+    """The same without styles of its own, for a page that has some."""
+    rows, _ = by_level(tables)
+    head = "".join(f'<th class="number">{escape(name)}</th>' for name in TABLES_HEAD)
+    cells = ("".join(f'<td class="number">{escape(cell)}</td>' for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
