@@ -51,7 +51,7 @@ $(STAMPS)/tools: $(BIN)/python pyproject.toml
 	@mkdir -p $(STAMPS)
 	$(BIN)/python -c 'import tomllib; \
 	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(line for extra in ("frames", "plot", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
+	  print(*(line for extra in ("frames", "plot", "browser", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/tools.txt
 	@touch $@
 
@@ -130,6 +130,11 @@ test-neon: deps-neon  ## the core's tests on emulated AArch64
 	cd rust && $(NEON_CARGO) -- --skip child_
 	@cd rust && $(NEON_CARGO) -- --nocapture scan::tests:: | grep -x 'scanned with neon' \
 	  || { echo "the NEON scan did not run"; exit 1; }
+
+.PHONY: test-browser
+test-browser: $(STAMPS)/extension $(STAMPS)/tools  ## the report, clicked through in Chromium
+	@command -v chromium >/dev/null || { $(APT) update -q && $(APT_INSTALL) chromium fonts-dejavu-core; }
+	$(BIN)/python -m pytest tests/browser
 
 # ---- To be fast ----------------------------------------------------------------------
 

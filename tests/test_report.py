@@ -68,14 +68,19 @@ def test_the_command_writes_the_rows_of_the_walk(tmp_path: Path) -> None:
     assert page.texts["findings-title"] == "Findings"
 
 
-def test_a_machine_with_too_many_rows_is_joined_by_attributes(tmp_path: Path) -> None:
-    space_of("arm64-6.12-kasan", tmp_path)
+def test_a_machine_with_too_many_rows_is_joined_by_attributes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastwalk.view.report.MOST_ROWS", 50)
+    rows = len(space_of("x86_64-6.12-wx", tmp_path).walk())
     out = tmp_path / "report.html"
     files = [str(tmp_path / "tables.elf"), "--layout", str(tmp_path / "layout.json")]
     assert run(["report", *files, "-o", str(out)]) == 0
     page = Page(out.read_text())
     assert json.loads(page.texts["data"])["physical"] is False
+    assert len(page.column("start", "<u8")) == 50
     assert "physical addresses are not shown" in page.visible
+    assert f"Only the first 50 of {rows:,} rows are here." in page.visible
 
 
 def test_nothing_is_loaded_from_anywhere(space: fastwalk.AddressSpace) -> None:

@@ -153,7 +153,7 @@ def _tiles(rows: _Rows, count: int, tables: Tables | None, findings: Sequence[Fo
         tiles.append(_tile(f"{len(tables):,}", "page tables"))
     if findings is not None:
         bad = sum(found.severity != "note" for found in findings)
-        tiles.append(_tile(f"{bad:,}", "findings without notes", bool(bad)))
+        tiles.append(_tile(f"{bad:,}", "findings, notes not counted", bool(bad)))
     for lane in rows.lanes:
         if rows.bytes_by_class[lane]:
             tiles.append(_tile(rough_size(int(rows.bytes_by_class[lane])), CLASSES[lane].name))
