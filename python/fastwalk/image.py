@@ -12,7 +12,8 @@ from .errors import ImageError, LayoutError
 from .layout import Layout, load
 
 if TYPE_CHECKING:
-    from .detect import Detection
+    from .detect import Detection, Space
+    from .detect.kallsyms import Symbols
     from .space import AddressSpace
 
 
@@ -228,18 +229,53 @@ class Image:
         except NotDetected as error:
             raise LayoutError(f"{self.name}: {error}") from None
 
+    @cached_property
+    def searched(self) -> Detection | None:
+        """As :attr:`detection`, with every process and other root."""
+        if self._layout is not None:
+            return None
+        from .detect import NotDetected, detect
+
+        try:
+            return detect(self._inner, spaces=True)
+        except NotDetected as error:
+            raise LayoutError(f"{self.name}: {error}") from None
+
+    def spaces(self) -> tuple[Space, ...]:
+        """Every root that was found, with the evidence for it: the kernel's first, then
+        processes by number and name, then others. ``image.space(root=found.name)``
+        opens one. Of a layout that was given, its roots. LayoutError where neither a
+        kernel nor page tables are to be found."""
+        from .detect import Space
+
+        found = self.searched
+        if found is not None:
+            return found.spaces
+        layout = self.layout
+        return tuple(
+            Space(name, root, layout.mode_of(root), "the layout")
+            for name, root in layout.roots.items()
+        )
+
+    @cached_property
+    def symbols(self) -> Symbols | None:
+        """The kernel's symbols, decoded from the image; None where a layout was given or
+        there are none."""
+        found = self.detection
+        return None if found is None else found.kernel.symbols()
+
     @property
     def evidence(self) -> list[tuple[str, str, str]]:
         """What was found in the image: (what, value, where). Empty until it was looked
         for (:attr:`layout`), or where a layout was given."""
-        found = self.__dict__.get("detection")
+        found = self.__dict__.get("searched") or self.__dict__.get("detection")
         return [(e.what, e.value, e.source) for e in found.evidence] if found else []
 
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What was assumed because it was not found, a line each; like
         :attr:`evidence`."""
-        found = self.__dict__.get("detection")
+        found = self.__dict__.get("searched") or self.__dict__.get("detection")
         return found.warnings if found else ()
 
     @property
@@ -254,6 +290,19 @@ class Image:
             return self._layout
         return found.layout
 
+    def layout_with(self, root: int | str | None, view: str | None) -> Layout:
+        """:attr:`layout`, or where that lacks a root or view of this name, the one with
+        every space of the image in it."""
+        layout = self.layout
+        if self._layout is None and (
+            (isinstance(root, str) and root not in layout.roots)
+            or (view is not None and view not in layout.views)
+        ):
+            searched = self.searched
+            assert searched is not None
+            return searched.layout
+        return layout
+
     def space(
         self,
         mode: str | None = None,
@@ -266,10 +315,10 @@ class Image:
         """An address space: a paging mode and a root in this image.
 
         ``mode``: a name of :func:`fastwalk.modes`. ``root``: the top table's physical
-        address, or the name of a root of the layout. ``half``: which half of the
-        addresses the root shows, where each has a root of its own (arm64: ``upper``,
-        the default, or ``lower``). ``view``: take root, mode and half from a view of
-        the layout. What is not given is taken from the layout.
+        address, or the name of a root of the layout or of :meth:`spaces`. ``half``: which
+        half of the addresses the root shows, where each has a root of its own (arm64:
+        ``high``, the default, or ``low``). ``view``: take root, mode and half from a view
+        of the layout. What is not given is taken from the layout.
         """
         from .space import make_space
 

@@ -581,7 +581,7 @@ def make_space(
             raise ValueError("a view has a mode and a root already; give either")
         chosen = mode(mode_name, index_va_bits)
         return AddressSpace(image, chosen, root, chosen.half(half))
-    layout = image.layout
+    layout = image.layout_with(root, view)
     if root is None:
         view = view or layout.default_view
     elif view is not None:
@@ -608,4 +608,7 @@ def make_space(
     if half is None and view is not None:
         ranges = layout.view(view).ranges
         shown = next((h for h in chosen.spec.halves if _covers(h, ranges)), shown)
+    elif half is None and known is not None and known.role == "process":
+        # Where each half has a root of its own, the kernel's is the first.
+        shown = chosen.spec.halves[-1]
     return AddressSpace(image, chosen, pa, shown, layout, view, name)

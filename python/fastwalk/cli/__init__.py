@@ -17,6 +17,7 @@ from typing import NoReturn
 COMMANDS = {
     "info": "what an image is, and what was found in it",
     "ptdump": "the kernel's own text of its page tables, byte for byte",
+    "spaces": "every address space in it: kernel, processes, other roots",
     "walk": "what is mapped where, with effective permissions",
     "translate": "where addresses lead, table by table",
     "audit": "what should not be mapped like that",

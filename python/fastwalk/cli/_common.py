@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
@@ -89,7 +89,13 @@ def space_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--root", metavar="NAME|PA", help="a root: its name, or its address")
     group.add_argument("--mode", metavar="NAME", help="a paging mode, such as x86_64-4level")
     group.add_argument(
-        "--half", metavar="NAME", help="the half of the addresses that a root shows (upper, lower)"
+        "--pid", type=count, metavar="N", help="the process of that number, found in the image"
+    )
+    group.add_argument(
+        "--comm", metavar="NAME", help="the process of that name, found in the image"
+    )
+    group.add_argument(
+        "--half", metavar="NAME", help="the half of the addresses that a root shows (high, low)"
     )
 
 
@@ -133,9 +139,43 @@ def choose_space(options: argparse.Namespace) -> AddressSpace:
             root = address(root)
         except argparse.ArgumentTypeError as error:
             raise UsageError(f"--root: {error}") from None
-    if options.view is not None and root is not None:
-        raise UsageError("--view has a root already; give --view or --root")
+    if sum(given is not None for given in (options.view, root, options.pid, options.comm)) > 1:
+        raise UsageError("give one of --view, --root, --pid and --comm: each says the root")
+    if options.pid is not None or options.comm is not None:
+        root = _process(image, options.pid, options.comm)
     return image.space(options.mode, root, half=options.half, view=options.view)
+
+
+def _process(image: Image, pid: int | None, comm: str | None) -> str:
+    """The name of a process's root."""
+    known = [space for space in image.spaces() if space.pid is not None]
+    found = [space for space in known if comm in (None, space.comm) and pid in (None, space.pid)]
+    found = [space for space in found if space.root.role == "process"]
+    asked = f"--pid {pid}" if comm is None else f"--comm {comm}"
+    if not found:
+        some = ", ".join(f"{space.pid} {space.comm}" for space in known[:8]) or "none"
+        raise UsageError(
+            f"{asked}: no such process with memory of its own in {image.name}; it has: {some}; "
+            "see fastwalk spaces"
+        )
+    if len(found) > 1:
+        several = ", ".join(str(space.pid) for space in found)
+        raise UsageError(f"{asked}: several processes have that name, give --pid: {several}")
+    return found[0].name
+
+
+def labels(space: AddressSpace) -> Callable[[int], str]:
+    """What to print behind an address: the nearest symbol, where the image has symbols
+    and the address is the kernel's."""
+    symbols = space.image.symbols if space.layout is not None else None
+    if symbols is None:
+        return lambda va: ""
+
+    def label(va: int) -> str:
+        found = symbols.label(va)
+        return f"  {found}" if found else ""
+
+    return label
 
 
 def out_arguments(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,7 @@ def write(findings: Findings, options: argparse.Namespace, space: AddressSpace) 
                     f"{finding.size},{finding.pa:#x},{finding.place},{finding.detail}\n"
                 )
         else:
-            for line in _text(findings, listed, paths, options):
+            for line in _text(findings, listed, paths, options, common.labels(space)):
                 out.write(line + "\n")
 
 
@@ -163,7 +164,11 @@ def _document(
 
 
 def _text(
-    findings: Findings, listed: list[Finding], paths: dict[int, str], options: argparse.Namespace
+    findings: Findings,
+    listed: list[Finding],
+    paths: dict[int, str],
+    options: argparse.Namespace,
+    label: Callable[[int], str],
 ) -> list[str]:
     from fastwalk.analysis.rules import BY_ID, RULES
     from fastwalk.mappings import size_text
@@ -177,6 +182,7 @@ def _text(
         lines.append(
             f"  {finding.start:#018x}-{(finding.last + 1) % (1 << 64):#018x} "
             f"{size_text(finding.size):>9} -> {finding.pa:#x}  {finding.place}; {finding.detail}"
+            f"{label(finding.start)}"
         )
         if finding.start in paths:
             lines.append(f"      {paths[finding.start]}")

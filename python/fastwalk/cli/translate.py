@@ -41,7 +41,8 @@ def show(space: AddressSpace, path: Path) -> None:
     from fastwalk.mappings import permission_text, size_text
 
     spec = space.mode.spec
-    print(f"{path.va:#018x} in {space.root_name or 'the root'} ({spec.name})")
+    label = common.labels(space)(path.va)
+    print(f"{path.va:#018x}{label} in {space.root_name or 'the root'} ({spec.name})")
     for step in path.steps:
         digits = 2 * spec.depths[step.depth].entry_bytes
         entry = "not in the image" if step.entry is None else f"{step.entry:#0{digits + 2}x}"

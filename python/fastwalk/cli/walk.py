@@ -6,6 +6,7 @@ example: fastwalk walk vmcore --coalesce physical --format csv
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from . import _common as common
@@ -69,15 +70,17 @@ def run(options: argparse.Namespace) -> int:
     if options.decoded:
         raise common.UsageError("--decoded goes with --format parquet or arrow")
     with common.text_out(options) as out:
-        write(maps, options.format, out)
+        write(maps, options.format, out, common.labels(space))
     return 0
 
 
-def write(maps: Mappings, format: str, out: TextIO) -> None:
-    """Rows as text."""
+def write(
+    maps: Mappings, format: str, out: TextIO, label: Callable[[int], str] = lambda va: ""
+) -> None:
+    """Rows as text; ``label`` is what stands behind a row that starts at an address."""
     if format == "text":
         for index in range(len(maps)):
-            out.write(maps.row_text(index).lstrip() + "\n")
+            out.write(f"{maps.row_text(index).lstrip()}{label(int(maps.start[index]))}\n")
         return
     if format == "csv":
         more = ",shadow,covers_start,covers_size" if maps.has_shadow else ""

@@ -94,6 +94,10 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
         known = _spaces.find(kernel, family, layout, family.root_name)
         named = {name: s.root for s in known for name in (s.name, *s.aliases)}
         more = family.views(kernel, layout.view(), named)
+        for space in known:
+            view = family.process_view(layout.view(), space.mode, space.name)
+            if space.root.role != "kernel" and view is not None:
+                more[space.name] = view
         layout = replace(layout, roots=named, views={**layout.views, **more})
     return _detection(report, layout, kernel, known)
 

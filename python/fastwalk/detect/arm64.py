@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..arch import spec_of
-from ..layout import Layout, Marker, Paging, Root
+from ..layout import Layout, Marker, Paging, Root, View
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -170,6 +170,9 @@ class Arm64(Family):
             ),
             kasan=kasan,
         )
+
+    def process_view(self, default: View, mode: str, name: str) -> View | None:
+        return family.user_view(_parts(mode)[1], name)
 
     def _config_va_bits(self, kernel: Kernel, array: MarkerArray | None) -> int | None:
         """VA_BITS as compiled: marker 0 is PAGE_OFFSET, -(1 << VA_BITS)."""

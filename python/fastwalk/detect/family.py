@@ -94,6 +94,10 @@ class Family(ABC):
         """The second root of a process, in force while it runs (page-table isolation)."""
         return None
 
+    def process_view(self, default: View, mode: str, name: str) -> View | None:
+        """What ptdump would print of a process's root."""
+        return None
+
     def views(self, kernel: Kernel, default: View, names: Collection[str]) -> dict[str, View]:
         """The files that the kernel's debugfs has beside the default one; `names` are
         the roots that were found."""
@@ -123,6 +127,12 @@ def maps_itself(kernel: Kernel, mode: str, root: int, index_va_bits: int | None)
 def has_shadow(kernel: Kernel, mode: str, root: int, start: int, end: int) -> bool:
     """Whether the tables of ``start .. end`` have KASAN's zero shadow."""
     return bool(shadow.by_form(kernel.memory, spec_of(mode), root, start, end))
+
+
+def user_view(bits: int, name: str) -> View:
+    """A view of user memory alone, of `bits` bits of addresses."""
+    markers = (Marker(0, "User start"), Marker(1 << bits, "User end"))
+    return View(name, ((0, (1 << bits) - 1),), markers)
 
 
 def early_shadow(

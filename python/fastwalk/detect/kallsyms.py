@@ -49,6 +49,14 @@ class Symbols:
             self._by_name = dict(zip(reversed(self.names), reversed(self.addresses), strict=True))
         return self._by_name.get(name)
 
+    def label(self, va: int) -> str | None:
+        """``name+0x10`` for an address of the kernel image, None for others."""
+        first, last = self.address("_stext"), self.address("_end")
+        if first is None or last is None or not first <= va < last:
+            return None
+        found = self.nearest(va)
+        return None if found is None else f"{found[0]}+{found[1]:#x}"
+
     def nearest(self, va: int) -> tuple[str, int] | None:
         """(name, distance) of the last symbol at or before `va`."""
         if not self._sorted:

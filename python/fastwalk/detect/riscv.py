@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..arch import spec_of
-from ..layout import Layout, Marker, Paging, Root
+from ..layout import Layout, Marker, Paging, Root, View
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -107,6 +107,9 @@ class Riscv64(Family):
             ),
             kasan=kasan,
         )
+
+    def process_view(self, default: View, mode: str, name: str) -> View | None:
+        return family.user_view(spec_of(mode).va_bits - 1, name)
 
     def _svnapot(self, kernel: Kernel) -> bool:
         """Whether every hart has Svnapot (cpufeature.c, the bitmap `riscv_isa`)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Kasan, Layout, Marker, Paging, Root
+from ..layout import Kasan, Layout, Marker, Paging, Root, View
 from . import family, registers
 from .family import Family
 from .kernel import Kernel
@@ -114,6 +114,9 @@ class S390x(Family):
             if asce & ~0xFFF == process.pgd and asce & 3 == 3:
                 return Root(process.pgd, "process", mode=_MODES[asce >> 2 & 3])
         return Root(process.pgd, "process", mode=_MODES[1])
+
+    def process_view(self, default: View, mode: str, name: str) -> View | None:
+        return family.user_view(31 + 11 * _MODES.index(mode), name)
 
     def _kernel_asce(self, kernel: Kernel) -> int | None:
         for cpu in registers.of(kernel.memory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..arch import spec_of
-from ..layout import Layout, Root
+from ..layout import Layout, Role, Root
 from . import processes, roots
 from .family import Family
 from .kernel import Kernel
@@ -58,7 +58,8 @@ def find(kernel: Kernel, family: Family, layout: Layout, root_name: str) -> list
     va = kernel.va(kernel.uts.pa) if kernel.offset is not None else None
     for pa in [] if va is None else roots.sharing(kernel.memory, spec, top.pa, va):
         if pa not in found:
-            root = Root(pa, "process")
+            # Where the kernel has a root of its own, only another kernel's is like it.
+            root = Root(pa, "kernel" if len(spec.halves) > 1 else "process")
             add(f"root-{pa:#x}", root, "has the kernel's entry for its image")
             user = family.user_root(kernel, mode, top, root)
             if user is not None:
@@ -69,7 +70,9 @@ def find(kernel: Kernel, family: Family, layout: Layout, root_name: str) -> list
             # An early or partial tree; or the part of the root that a register points to.
             if candidate.nested or candidate.pa in found or candidate.pa in kernels:
                 continue
-            root = Root(candidate.pa, "process", mode=None if other == mode else other)
+            users = roots.user_share(kernel.memory, spec_of(other), candidate.pa)
+            role: Role = "process" if users > 0 else "kernel"
+            root = Root(candidate.pa, role, mode=None if other == mode else other)
             add(f"root-{candidate.pa:#x}", root, candidate.evidence)
     kernel.report.found("address spaces", len(found), "tasks, registers, shared entries")
     return list(found.values())

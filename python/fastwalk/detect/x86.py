@@ -85,6 +85,9 @@ class _X86(Family):
             return None
         return Root(root.pa + _USER_PGTABLE, "pti-user")
 
+    def process_view(self, default: View, mode: str, name: str) -> View | None:
+        return replace(default, root=name)
+
     def views(self, kernel: Kernel, default: View, names: Collection[str]) -> dict[str, View]:
         # debug_pagetables.c: current_user where the kernel was built with isolation.
         out: dict[str, View] = {}
