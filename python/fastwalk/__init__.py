@@ -17,7 +17,9 @@ from .space import AddressSpace, Count
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
+    from .analysis.diff import Diff
     from .mappings import Mappings, Tables
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Image",
     "Mode",
     "__version__",
+    "diff",
     "errors",
     "mode",
     "modes",
@@ -39,3 +42,12 @@ def read(path: str | os.PathLike[str]) -> Mappings | Tables:
     from .store import read
 
     return read(path)
+
+
+def diff(
+    a: Mappings, b: Mappings, *, kaslr: bool | None = None, shift: int | Mapping[str, int] = 0
+) -> Diff:
+    """What changed from one walk to another: see :func:`fastwalk.analysis.diff.diff`."""
+    from .analysis.diff import diff
+
+    return diff(a, b, kaslr=kaslr, shift=shift)

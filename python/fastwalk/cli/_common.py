@@ -46,9 +46,9 @@ def count(text: str) -> int:
     return value
 
 
-def image_arguments(parser: argparse.ArgumentParser) -> None:
+def image_arguments(parser: argparse.ArgumentParser, name: str = "IMAGE") -> None:
     """IMAGE, and how to open it."""
-    parser.add_argument("image", metavar="IMAGE", help="the image, of any format")
+    parser.add_argument("image", metavar=name, help="the image, of any format")
     group = parser.add_argument_group("the image")
     group.add_argument(
         "--image-format", metavar="NAME", help="its format, where its content misleads"

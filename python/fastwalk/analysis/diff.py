@@ -1,0 +1,647 @@
+"""What changed between two walks.
+
+Splitting or merging a mapping (a large page that became small ones) is no change. Two boots
+of one kernel lie elsewhere each time (KASLR): then sections are compared with each other
+wherever their markers put them, and what only stands at another place of its section is no
+change either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .. import arch, decode
+from ..arch.spec import Spec
+from ..frames import Columnar, Frame
+from ..mappings import ABSENT, Mappings, permission_text, size_text
+from .intervals import ONE
+from .sections import IMAGE, Sections
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    U64 = NDArray[np.uint64]
+    Rows = NDArray[np.intp]
+
+CHANGES = ("appeared", "gone", "attributes", "moved", "amount")
+"""``moved``: to other physical memory. ``amount``: at another boot, how much more or
+less of a section has these attributes; which pages these are, chance decides."""
+APPEARED, GONE, ATTRIBUTES, MOVED, AMOUNT = range(5)
+SIGNS = "+-!>~"
+_SAME = len(CHANGES)
+_MOST_OF = 0.9
+_TOP = 1 << 64
+
+
+class Change(NamedTuple):
+    """One of them."""
+
+    change: str
+    space: str
+    start: int
+    """In the first walk's address space; where it would be, of what appeared."""
+    start_after: int
+    """In the second's."""
+    size: int
+    before: str
+    """Permissions and attributes, for people; empty of what appeared."""
+    after: str
+    pa_before: int
+    pa_after: int
+    section: str
+
+
+@dataclass
+class Side:
+    """Leaves of one walk: sorted, disjoint, in the coordinates of one section."""
+
+    first: U64
+    last: U64
+    key: U64
+    pa: U64
+    row: Rows
+    """Where they are in the walk."""
+    known: NDArray[np.bool_]
+    """False: absent, nothing can be said."""
+    contiguous: NDArray[np.bool_]
+    """Whether `pa` tells all of the row's physical memory."""
+
+    def take(self, rows: Rows | NDArray[np.bool_]) -> Side:
+        """Some rows."""
+        return Side(
+            self.first[rows],
+            self.last[rows],
+            self.key[rows],
+            self.pa[rows],
+            self.row[rows],
+            self.known[rows],
+            self.contiguous[rows],
+        )
+
+    def section(self, first: int, last: int) -> Side:
+        """What lies in a part, relative to its beginning."""
+        low, high = np.uint64(first), np.uint64(last)
+        inside = self.take((self.first <= high) & (self.last >= low))
+        start = np.maximum(inside.first, low)
+        inside.pa += start - inside.first
+        inside.last = np.minimum(inside.last, high) - low
+        inside.first = start - low
+        return inside
+
+    def merged(self) -> Side:
+        """Neighbours of equal key as one, wherever their memory is."""
+        if not len(self.first):
+            return self
+        joins = np.zeros(len(self.first), np.bool_)
+        joins[1:] = (self.last[:-1] + ONE == self.first[1:]) & (self.key[:-1] == self.key[1:])
+        joins[1:] &= self.known[:-1] == self.known[1:]
+        heads = np.flatnonzero(~joins)
+        merged = self.take(heads)
+        merged.last = self.last[np.concatenate((heads[1:] - 1, [len(joins) - 1]))]
+        return merged
+
+    def islands(self) -> Rows:
+        """For each row, which stretch without holes it is in."""
+        apart = np.ones(len(self.first), np.intp)
+        apart[1:] = self.last[:-1] + ONE != self.first[1:]
+        return np.cumsum(apart) - 1
+
+    def at(self, points: U64) -> tuple[Rows, NDArray[np.bool_]]:
+        """For each address, the row it is in, and whether there is one."""
+        if not len(self.first):
+            return np.zeros(len(points), np.intp), np.zeros(len(points), np.bool_)
+        row = np.searchsorted(self.first, points, side="right").astype(np.intp) - 1
+        inside = row >= 0
+        row = np.maximum(row, 0)
+        return row, inside & (self.last[row] >= points)
+
+
+def keys_of(a: Mappings, b: Mappings) -> tuple[U64, U64]:
+    """For each row of both, a number that is equal where permissions, memory type and all
+    attributes are that do not say how large the leaf is."""
+
+    def parts(maps: Mappings) -> tuple[U64, U64]:
+        spec = maps.spec
+        rest = maps.attributes & np.uint64(arch.common_attributes(spec.name))
+        kinds, _ = decode.memory_type(spec, maps.depth, maps.attributes, maps.is_leaf)
+        own = decode.own_permissions(spec, maps.depth, maps.attributes)
+        small = maps.effective.astype(np.uint64) << np.uint64(16)
+        small |= own.astype(np.uint64) << np.uint64(8)
+        return rest, small | kinds
+
+    rest_a, small_a = parts(a)
+    rest_b, small_b = parts(b)
+    _, number = np.unique(np.concatenate((rest_a, rest_b)), return_inverse=True)
+    key = (number.astype(np.uint64) << np.uint64(24)) | np.concatenate((small_a, small_b))
+    return key[: len(rest_a)], key[len(rest_a) :]
+
+
+def side_of(maps: Mappings, key: U64) -> Side:
+    """Leaves and absent rows of a walk."""
+    rows = np.flatnonzero(maps.is_leaf | (maps.kind == ABSENT))
+    start = maps.start[rows]
+    physical = maps.origin is not None and maps.origin.coalesce in ("physical", "none")
+    contiguous = np.full(len(rows), physical)
+    if maps.origin is not None and physical:
+        from .shadow import shadow_of
+
+        shadow = shadow_of(maps.origin.layout, maps.origin.spaces[0])
+        if shadow is not None:
+            contiguous &= (start < np.uint64(shadow.start)) | (start > np.uint64(shadow.last))
+    last = start + (maps.size[rows] - ONE)
+    return Side(start, last, key[rows], maps.pa[rows], rows, maps.is_leaf[rows], contiguous)
+
+
+class Swept(NamedTuple):
+    """Stretches of addresses over which nothing changes on either side."""
+
+    first: U64
+    last: U64
+    left: Rows
+    right: Rows
+    change: NDArray[np.uint8]
+
+
+def sweep(a: Side, b: Side, moves: bool) -> Swept:
+    """Compares address by address. ``moves``: physical addresses, too."""
+    ends = np.concatenate((a.last, b.last)) + ONE
+    points = np.unique(np.concatenate((a.first, b.first, ends[ends != 0])))
+    left, in_a = a.at(points)
+    right, in_b = b.at(points)
+    change = np.full(len(points), _SAME, np.uint8)
+    if len(points):
+        change[in_a & ~in_b] = GONE
+        change[in_b & ~in_a] = APPEARED
+        both = np.flatnonzero(in_a & in_b)
+        if len(both):
+            differ = a.key[left[both]] != b.key[right[both]]
+            change[both[differ]] = ATTRIBUTES
+            if moves:
+                rows, others = left[both], right[both]
+                pa = a.pa[rows] + (points[both] - a.first[rows])
+                pb = b.pa[others] + (points[both] - b.first[others])
+                moved = (pa != pb) & a.contiguous[rows] & b.contiguous[others] & ~differ
+                change[both[moved]] = MOVED
+        # Of a table that is not in the image nothing is known.
+        for side, row, inside in ((a, left, in_a), (b, right, in_b)):
+            if len(side.first):
+                change[inside & ~side.known[row]] = _SAME
+    last = np.concatenate((points[1:] - ONE, np.full(min(len(points), 1), _TOP - 1, np.uint64)))
+    return Swept(points, last, left, right, change)
+
+
+def _signature(side: Side, low: int, high: int) -> tuple[bytes, bytes]:
+    rows = slice(low, high)
+    return (side.last[rows] - side.first[rows]).tobytes(), side.key[rows].tobytes()
+
+
+def _relocated(a: Side, b: Side, swept: Swept) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    """Islands that differ from what is at their place on the other side, and that stand
+    there elsewhere: which rows to leave out on either side, and how many islands."""
+    changed = swept.change != _SAME
+    keep_a, keep_b = np.ones(len(a.first), np.bool_), np.ones(len(b.first), np.bool_)
+    sides = []
+    for side, rows, absent in ((a, swept.left, APPEARED), (b, swept.right, GONE)):
+        island = side.islands()
+        concerned = np.unique(island[rows[changed & (swept.change != absent)]])
+        starts = np.searchsorted(island, concerned)
+        behind = np.searchsorted(island, concerned, side="right")
+        sides.append(
+            [
+                (_signature(side, int(low), int(high)), int(low), int(high))
+                for low, high in zip(starts, behind, strict=True)
+            ]
+        )
+    left = Counter(signature for signature, _, _ in sides[0])
+    matched = left & Counter(signature for signature, _, _ in sides[1])
+    for found, keep in zip(sides, (keep_a, keep_b), strict=True):
+        open_ = Counter(matched)
+        for signature, low, high in found:
+            if open_[signature]:
+                open_[signature] -= 1
+                keep[low:high] = False
+    return keep_a, keep_b, matched.total()
+
+
+def _rearranged(a: Side, b: Side, swept: Swept) -> tuple[U64, U64, U64]:
+    """Of what is gone at one place and appeared at another with equal attributes: keys, and
+    bytes gone and appeared. It is taken out of the changes; which of it went where, nothing
+    tells."""
+    size = (swept.last - swept.first) + ONE
+    sums = []
+    for side, row, change in ((a, swept.left, GONE), (b, swept.right, APPEARED)):
+        rows = np.flatnonzero(swept.change == change)
+        keys, number = np.unique(side.key[row[rows]], return_inverse=True)
+        total = np.zeros(len(keys), np.uint64)
+        np.add.at(total, number, size[rows])
+        sums.append((keys, total, rows, side.key[row[rows]]))
+    (gone, less, rows_gone, of_gone), (appeared, more, rows_appeared, of_appeared) = sums
+    both, at_gone, at_appeared = np.intersect1d(gone, appeared, return_indices=True)
+    swept.change[rows_gone[np.isin(of_gone, both)]] = _SAME
+    swept.change[rows_appeared[np.isin(of_appeared, both)]] = _SAME
+    return both, less[at_gone], more[at_appeared]
+
+
+def _is_direct(side: Side) -> bool:
+    """Whether physical follows virtual memory over nearly all of a section."""
+    if not len(side.first) or not side.contiguous.all():
+        return False
+    size = (side.last - side.first).astype(np.float64) + 1
+    deltas, number = np.unique(side.first - side.pa, return_inverse=True)
+    return bool(np.bincount(number, size, len(deltas)).max() >= _MOST_OF * size.sum())
+
+
+class Diff(Columnar):
+    """Changes: columns of equal length.
+
+    ``change`` uint8 indexes :data:`CHANGES`; ``space`` uint32 indexes :attr:`spaces`;
+    ``start`` and ``start_after`` uint64, the address in the first and in the second walk
+    (one of them where it would be); ``size`` uint64, 0 for 2^64; ``pa_before``,
+    ``pa_after``, ``attributes_before``, ``attributes_after`` uint64;
+    ``effective_before``, ``effective_after``, ``depth_before``, ``depth_after`` uint8; 0
+    where there is no before or after.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, np.ndarray],
+        spec: Spec,
+        spaces: tuple[str, ...],
+        sections: Sections,
+        names: tuple[str, str],
+    ) -> None:
+        self.columns = columns
+        self.spec = spec
+        self.spaces = spaces
+        self.sections = sections
+        self.names = names
+        self.shifts: dict[str, int] = {}
+        """By section, how much higher it is in the second walk (modulo 2^64)."""
+        self.relocated = 0
+        """Stretches that only stand elsewhere in their section."""
+        self.judged_moves = True
+        """Whether physical addresses were compared."""
+
+    def __len__(self) -> int:
+        return len(self.columns["change"])
+
+    def __repr__(self) -> str:
+        return f"<fastwalk.Diff: {self.summary()}>"
+
+    def summary(self) -> str:
+        """Numbers and sizes, on one line."""
+        parts = []
+        for number, name in enumerate(CHANGES):
+            rows = self.columns["change"] == number
+            if rows.any():
+                size = int(self.columns["size"][rows].sum(dtype=np.uint64))
+                parts.append(f"{np.count_nonzero(rows)} {name} ({size_text(size)})")
+        return ", ".join(parts) or "no change"
+
+    def _words(self, which: str, index: int) -> str:
+        effective = int(self.columns[f"effective_{which}"][index])
+        attributes = int(self.columns[f"attributes_{which}"][index])
+        allowed = permission_text(effective, self.spec.permissions)
+        return f"{allowed} {' '.join(arch.decode(self.spec.name, attributes))}".strip()
+
+    def __iter__(self) -> Iterator[Change]:
+        columns = self.columns
+        for index in range(len(self)):
+            change = int(columns["change"][index])
+            start = int(columns["start"][index])
+            before, after = self._words("before", index), self._words("after", index)
+            amount = change == AMOUNT
+            more = amount and bool(columns["effective_after"][index])
+            section = int(self.sections.find(columns["start"][index : index + 1])[0])
+            yield Change(
+                CHANGES[change],
+                self.spaces[int(columns["space"][index])],
+                start,
+                int(columns["start_after"][index]),
+                int(columns["size"][index]),
+                "" if change == APPEARED or more else before,
+                "" if change == GONE or (amount and not more) else after,
+                int(columns["pa_before"][index]),
+                int(columns["pa_after"][index]),
+                self.sections.names[section],
+            )
+
+    def frame(self, *, decoded: bool = False) -> Frame:
+        """The columns; ``change`` and ``space`` as categoricals."""
+        categories = {"change": CHANGES, "space": self.spaces}
+        return Frame(self.columns, categories, {"what": "diff"})
+
+    def lines(self) -> Iterator[str]:
+        """The text of it: ``+`` appeared, ``-`` gone, ``!`` other attributes, ``>`` other
+        physical memory, ``~`` another amount."""
+        yield f"--- {self.names[0]}"
+        yield f"+++ {self.names[1]}"
+        for name, shift in self.shifts.items():
+            signed = shift - _TOP if shift >> 63 else shift
+            yield f"# {name} is {'+' if signed >= 0 else '-'}{abs(signed):#x} away"
+        heading = None
+        for one in self:
+            if (one.space, one.section) != heading:
+                heading = (one.space, one.section)
+                yield f"@@ {one.space}{': ' if one.section else ''}{one.section} @@"
+            sign = SIGNS[CHANGES.index(one.change)]
+            if one.change == "amount":
+                more = f"more {one.after}" if one.after else f"less {one.before}"
+                yield f"{sign} {size_text(one.size)} {more}"
+                continue
+            end = (one.start + one.size) % _TOP
+            place = f"{sign} {one.start:#018x}-{end:#018x} {size_text(one.size):>9}"
+            if one.change == "moved":
+                yield f"{place} {one.pa_before:#x} -> {one.pa_after:#x} {one.after}"
+            elif one.change == "attributes":
+                yield f"{place} {one.before} -> {one.after}"
+            else:
+                yield f"{place} -> {one.pa_after or one.pa_before:#x} {one.after or one.before}"
+        if self.relocated:
+            yield f"# {self.relocated} stretches stand elsewhere in their section"
+        yield f"# {self.summary()}"
+
+
+def diff(
+    a: Mappings, b: Mappings, *, kaslr: bool | None = None, shift: int | Mapping[str, int] = 0
+) -> Diff:
+    """What changed from ``a`` to ``b``: walks of one address space each, or of several,
+    which are compared by name.
+
+    ``kaslr``: compare section by section, wherever the markers put them; None: where the
+    markers of the two differ, or the kernel's image lies elsewhere in its section. Physical
+    addresses are then not compared, since these are random too. ``shift``: how much higher
+    everything is in ``b``, or, by name of a section, that section.
+
+    Physical addresses are compared where both are of
+    :meth:`~fastwalk.AddressSpace.walk_physical`. ValueError where the two are of different
+    kinds of machine.
+    """
+    if a.spec.arch != b.spec.arch:
+        raise ValueError(f"{a.spec.name} and {b.spec.name} cannot be compared")
+    pairs, spaces = _pairs(a, b)
+    names = tuple(m.origin.image if m.origin else name for m, name in ((a, "a"), (b, "b")))
+    sections = Sections.of_origin(a.origin)
+    found = _Collector()
+    for number, (one, other) in enumerate(pairs):
+        found.space(number, one, other, kaslr, shift)
+    result = Diff(found.columns(), a.spec, spaces, sections, (names[0], names[1]))
+    result.shifts, result.relocated = found.shifts, found.relocated
+    result.judged_moves = found.judged_moves
+    return result
+
+
+def _pairs(a: Mappings, b: Mappings) -> tuple[list[tuple[Mappings, Mappings]], tuple[str, ...]]:
+    several = ["space" in maps.columns for maps in (a, b)]
+    if not any(several):
+        return [(a, b)], a.spaces or b.spaces or ("",)
+    if not all(several):
+        raise ValueError("one is of a single address space, and the other of several")
+    names = tuple(dict.fromkeys((*a.spaces, *b.spaces)))
+    pairs = []
+    for name in names:
+        # A space that only one side has is compared with nothing.
+        one = a.of_space(name) if name in a.spaces else None
+        other = b.of_space(name) if name in b.spaces else None
+        one = one if one is not None else _empty(other)
+        other = other if other is not None else _empty(one)
+        pairs.append((one, other))
+    return pairs, names
+
+
+def _empty(like: Mappings | None) -> Mappings:
+    assert like is not None
+    picked = like[:0]
+    assert isinstance(picked, Mappings)
+    return picked
+
+
+class _Collector:
+    """Collects the changes of one section after the other."""
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, np.ndarray]] = []
+        self.shifts: dict[str, int] = {}
+        self.relocated = 0
+        self.judged_moves = True
+
+    def columns(self) -> dict[str, np.ndarray]:
+        empty = _part(0, np.zeros(0, np.uint8), np.zeros(0, np.uint64))
+        parts = self.parts or [empty]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in empty}
+        order = np.lexsort((columns["start"], columns["space"]))
+        return {name: column[order] for name, column in columns.items()}
+
+    def space(
+        self,
+        number: int,
+        a: Mappings,
+        b: Mappings,
+        kaslr: bool | None,
+        shift: int | Mapping[str, int],
+    ) -> None:
+        key_a, key_b = keys_of(a, b)
+        side_a, side_b = side_of(a, key_a), side_of(b, key_b)
+        sections = Sections.of_origin(a.origin), Sections.of_origin(b.origin)
+        if kaslr is None:
+            kaslr = not shift and _lies_elsewhere(a, b, *sections)
+        physical = bool(side_a.contiguous.any()) == bool(side_b.contiguous.any())
+        moves = not kaslr and not shift and physical
+        self.judged_moves &= moves
+        whole = (0, _TOP - 1)
+        if not kaslr and isinstance(shift, int):
+            side_b = _shifted(side_b, shift)
+            self.compare(number, a, b, side_a, side_b, (0, shift % _TOP), moves, False)
+            return
+        given = {} if isinstance(shift, int) else shift
+        numbers = {}
+        for index, name in _named(sections[1]).items():
+            numbers[name] = index
+        for index, name in _named(sections[0]).items():
+            low, high = sections[0].bounds(index) if name[0] else whole
+            if name not in numbers:
+                if name[0] or index == 0:
+                    self.compare(
+                        number, a, b, side_a.section(low, high), side_b.section(low, high),
+                        (low, low), moves, kaslr,
+                    )  # fmt: skip
+                continue
+            low, high = sections[0].bounds(index)
+            there, there_end = sections[1].bounds(numbers[name])
+            if name[0] in given:
+                there = (low + given[name[0]]) % _TOP
+                there_end = min(there + (high - low), _TOP - 1)
+            if there != low and name[0]:
+                self.shifts[name[0]] = (there - low) % _TOP
+            self.compare(
+                number, a, b, side_a.section(low, high), side_b.section(there, there_end),
+                (low, there), moves, kaslr,
+            )  # fmt: skip
+
+    def compare(
+        self,
+        number: int,
+        a: Mappings,
+        b: Mappings,
+        left: Side,
+        right: Side,
+        bases: tuple[int, int],
+        moves: bool,
+        kaslr: bool,
+    ) -> None:
+        if kaslr and _is_direct(left) and _is_direct(right):
+            self.amounts(number, a, b, left, right, bases)
+            return
+        if kaslr:
+            left, right = left.merged(), right.merged()
+            while True:
+                # What was matched may have hidden something else that can be.
+                swept = sweep(left, right, False)
+                keep_left, keep_right, count = _relocated(left, right, swept)
+                if not count:
+                    break
+                self.relocated += count
+                left, right = left.take(keep_left), right.take(keep_right)
+            keys, less, more = _rearranged(left, right, swept)
+            self.amount(number, a, b, left, right, bases, (keys, less, more))
+        else:
+            swept = sweep(left, right, moves)
+        self.add(number, a, b, left, right, bases, swept)
+
+    def amounts(
+        self, number: int, a: Mappings, b: Mappings, left: Side, right: Side, bases: tuple[int, int]
+    ) -> None:
+        keys = np.unique(np.concatenate((left.key, right.key)))
+        totals = []
+        for side in (left, right):
+            size = (side.last - side.first) + ONE
+            total = np.zeros(len(keys), np.uint64)
+            np.add.at(total, np.searchsorted(keys, side.key), size)
+            totals.append(total)
+        self.amount(number, a, b, left, right, bases, (keys, totals[0], totals[1]))
+
+    def amount(
+        self,
+        number: int,
+        a: Mappings,
+        b: Mappings,
+        left: Side,
+        right: Side,
+        bases: tuple[int, int],
+        totals: tuple[U64, U64, U64],
+    ) -> None:
+        """Keys, and how many bytes have them before and after."""
+        for key, before, after in zip(*(column.tolist() for column in totals), strict=True):
+            if before == after:
+                self.relocated += before != 0
+                continue
+            part = _part(number, np.array([AMOUNT], np.uint8), np.array([bases[0]], np.uint64))
+            part["start_after"][:] = bases[1]
+            part["size"][:] = abs(after - before)
+            side, maps, which = (right, b, "after") if after > before else (left, a, "before")
+            row = side.row[np.flatnonzero(side.key == np.uint64(key))[:1]]
+            _describe(part, which, maps, row, slice(None))
+            self.parts.append(part)
+
+    def add(
+        self,
+        number: int,
+        a: Mappings,
+        b: Mappings,
+        left: Side,
+        right: Side,
+        bases: tuple[int, int],
+        swept: Swept,
+    ) -> None:
+        rows = np.flatnonzero(swept.change != _SAME)
+        if not len(rows):
+            return
+        change, first, last = swept.change[rows], swept.first[rows], swept.last[rows]
+        part = _part(number, change, first)
+        for which, maps, side, row, lacks in (
+            ("before", a, left, swept.left[rows], APPEARED),
+            ("after", b, right, swept.right[rows], GONE),
+        ):
+            has = np.flatnonzero(change != lacks)
+            if not len(has):
+                continue
+            there = row[has]
+            _describe(part, which, maps, side.row[there], has)
+            part[f"pa_{which}"][has] = side.pa[there] + (first[has] - side.first[there])
+            part[f"key_{which}"][has] = side.key[there]
+        # Neighbours that changed alike are one change.
+        joins = np.zeros(len(rows), np.bool_)
+        joins[1:] = last[:-1] + ONE == first[1:]
+        for name in ("change", "key_before", "key_after"):
+            joins[1:] &= part[name][:-1] == part[name][1:]
+        steps = first[1:] - first[:-1]
+        moved = change[1:] == MOVED
+        for name in ("pa_before", "pa_after"):
+            joins[1:] &= ~moved | (part[name][1:] - part[name][:-1] == steps)
+        heads = np.flatnonzero(~joins)
+        ends = np.concatenate((heads[1:] - 1, [len(rows) - 1]))
+        merged = {name: column[heads] for name, column in part.items()}
+        merged["size"] = last[ends] - first[heads] + ONE
+        merged["start"] = first[heads] + np.uint64(bases[0])
+        merged["start_after"] = first[heads] + np.uint64(bases[1])
+        self.parts.append(merged)
+
+
+def _part(number: int, change: NDArray[np.uint8], first: U64) -> dict[str, np.ndarray]:
+    count = len(change)
+    part: dict[str, np.ndarray] = {
+        "change": change,
+        "space": np.full(count, number, np.uint32),
+        "start": first,
+        "start_after": np.zeros(count, np.uint64),
+        "size": np.zeros(count, np.uint64),
+    }
+    for name in ("pa", "attributes", "key"):
+        for which in ("before", "after"):
+            part[f"{name}_{which}"] = np.zeros(count, np.uint64)
+    for name in ("effective", "depth"):
+        for which in ("before", "after"):
+            part[f"{name}_{which}"] = np.zeros(count, np.uint8)
+    return part
+
+
+def _describe(
+    part: dict[str, np.ndarray], which: str, maps: Mappings, rows: Rows, to: Rows | slice
+) -> None:
+    for name in ("attributes", "effective", "depth"):
+        part[f"{name}_{which}"][to] = maps.columns[name][rows]
+
+
+def _shifted(side: Side, shift: int) -> Side:
+    """As if everything were so much lower; what would wrap around stays out."""
+    by = np.uint64(shift % _TOP)
+    moved = side.take(side.first - by <= side.last - by)
+    moved.first, moved.last = moved.first - by, moved.last - by
+    return moved.take(np.argsort(moved.first, kind="stable"))
+
+
+def _named(sections: Sections) -> dict[int, tuple[str, int]]:
+    """Number of a section -> its name, and how many of that name came before it."""
+    seen: Counter[str] = Counter()
+    out = {}
+    for index, name in enumerate(sections.names):
+        out[index] = (name, seen[name])
+        seen[name] += 1
+    return out
+
+
+def _lies_elsewhere(a: Mappings, b: Mappings, one: Sections, other: Sections) -> bool:
+    """Whether two walks are of the same kernel at different places."""
+    if len(one.names) > 1 and one.names == other.names and (one.starts != other.starts).any():
+        return True
+    at = []
+    for maps, sections in ((a, one), (b, other)):
+        image = np.array([name in IMAGE for name in sections.names])
+        code = maps.start[maps.executable & maps.is_leaf & image[sections.find(maps.start)]]
+        at.append(int(code.min()) if len(code) else None)
+    return None not in at and at[0] != at[1]

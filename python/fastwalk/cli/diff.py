@@ -1,0 +1,98 @@
+"""Show what changed between two images: what appeared (+) and went (-), changed its attributes
+(!) or moved to other physical memory (>). Pages that were split or merged are no change.
+
+Two boots of one kernel are compared section by section, wherever KASLR has put them; ~ is then
+another amount of memory with some attributes. Exit status 1 where anything differs.
+
+example: fastwalk diff before.vmcore after.vmcore
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from typing import TYPE_CHECKING
+
+from . import _common as common
+
+if TYPE_CHECKING:
+    from fastwalk.mappings import Mappings
+
+KASLR = {"auto": None, "yes": True, "no": False}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.image_arguments(parser, "BEFORE")
+    parser.add_argument("after", metavar="AFTER", help="the image to compare with")
+    parser.add_argument("--after-layout", metavar="FILE", help="the layout of AFTER")
+    common.space_arguments(parser)
+    common.work_arguments(parser)
+    common.out_arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    parser.add_argument(
+        "--kaslr",
+        choices=list(KASLR),
+        default="auto",
+        help="compare section by section (auto: where the two lie at different addresses)",
+    )
+    parser.add_argument(
+        "--shift",
+        type=common.number,
+        default=0,
+        metavar="BYTES",
+        help="how much higher everything is in AFTER",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compares."""
+    import fastwalk
+    from fastwalk.analysis.diff import Change
+
+    later = copy.copy(options)
+    later.image, later.layout = options.after, options.after_layout
+    try:
+        found = fastwalk.diff(
+            _walk(options), _walk(later), kaslr=KASLR[options.kaslr], shift=options.shift
+        )
+    except ValueError as error:
+        raise common.UsageError(f"{error}; give two images of one kind of machine") from None
+    if options.format in ("parquet", "arrow"):
+        with common.binary_out(options) as file:
+            frame = found.frame()
+            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+        return 1 if len(found) else 0
+    with common.text_out(options) as out:
+        if options.format == "text":
+            for line in found.lines():
+                out.write(line + "\n")
+        elif options.format == "json":
+            changes = [
+                {key: hex(value) if isinstance(value, int) else value for key, value in pairs}
+                for pairs in (change._asdict().items() for change in found)
+            ]
+            document = {
+                "shifts": {name: hex(by) for name, by in found.shifts.items()},
+                "relocated": found.relocated,
+                "changes": changes,
+            }
+            json.dump(document, out, indent=1)
+            out.write("\n")
+        else:
+            out.write(",".join(Change._fields) + "\n")
+            for change in found:
+                out.write(
+                    f"{change.change},{change.space},{change.start:#x},{change.start_after:#x},"
+                    f"{change.size},{change.before},{change.after},{change.pa_before:#x},"
+                    f"{change.pa_after:#x},{change.section}\n"
+                )
+    return 1 if len(found) else 0
+
+
+def _walk(options: argparse.Namespace) -> Mappings:
+    space = common.choose_space(options)
+    maps = space.walk_physical(options.threads, options.isa, options.budget, True)
+    for warning in maps.warnings:
+        common.warn(f"{options.image}: {warning}")
+    return maps
