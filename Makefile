@@ -51,7 +51,7 @@ $(STAMPS)/tools: $(BIN)/python pyproject.toml
 	@mkdir -p $(STAMPS)
 	$(BIN)/python -c 'import tomllib; \
 	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(line for extra in ("frames", "plot", "browser", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
+	  print(*(line for extra in ("frames", "plot", "browser", "notebooks", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/tools.txt
 	@touch $@
 
@@ -76,7 +76,7 @@ demo: build build/demo/$(DEMO)/tables.elf  ## the ptdump text of a real kernel
 # ---- To be sure ---------------------------------------------------------------------
 
 .PHONY: test
-test: test-rust test-python  ## every test, Rust and Python
+test: test-rust test-notebooks test-python  ## every test, Rust and Python
 
 .PHONY: test-rust
 test-rust: $(BIN)/python  ## the core's tests
@@ -85,6 +85,10 @@ test-rust: $(BIN)/python  ## the core's tests
 .PHONY: test-python
 test-python: $(STAMPS)/extension $(STAMPS)/tools  ## the tests under tests/
 	$(BIN)/python -m pytest
+
+.PHONY: test-notebooks
+test-notebooks: $(STAMPS)/extension $(STAMPS)/tools  ## runs docs/notebooks
+	$(BIN)/python -m pytest --nbmake docs/notebooks
 
 .PHONY: check
 check: $(STAMPS)/extension $(STAMPS)/tools  ## formatting, lints, types, stubs
