@@ -81,8 +81,10 @@ def opened(tables: builder.Image, chance: random.Random) -> tuple[Segments, fw.I
         pieces += [(pa, content[:cut])] if cut else []
         pieces.append((pa + cut, content[cut:]))
     chance.shuffle(pieces)
+    machine = {"riscv32": "riscv64", "parisc64": "parisc"}.get(tables.spec.arch, tables.spec.arch)
     core = elfwriter.core(
         pieces,
+        machine,
         order=chance.choice(["little", "big"]),
         skew=chance.choice([0, 1, 4, 12]),
     )

@@ -567,6 +567,17 @@ def _covers(half: Half, ranges: Sequence[tuple[int, int]]) -> bool:
     return all(any(inside(window, first) for window in half.windows) for first, _ in ranges)
 
 
+def _check_machine(image: Image, chosen: Mode) -> None:
+    """A layout, or a mode, for another architecture than the image's header names."""
+    machine = image.machine
+    if machine is not None and not arch.fits_machine(chosen.name, machine.e_machine):
+        raise LayoutError(
+            f"{image.name}: its header says machine {machine.e_machine} "
+            f"({arch.machine_name(machine.e_machine)}), and {chosen.name} is a mode of "
+            f"{chosen.spec.arch}; give the layout, or the mode, of this image"
+        )
+
+
 def make_space(
     image: Image,
     mode_name: str | None,
@@ -602,6 +613,7 @@ def make_space(
         chosen = mode(mode_name or layout.mode, index_va_bits)
     else:
         raise LayoutError(f"{image.name}: name a root")
+    _check_machine(image, chosen)
     if view is None and name is not None:
         view = next((v for v, shown in layout.views.items() if shown.root == name), None)
     shown = chosen.half(half)

@@ -20,6 +20,8 @@ An architecture is one module of this package. It exposes
     takes for present (:func:`present_entry`)
 ``UNPROVED``
     optional: why no kernel's own text stands behind the dialects
+``MACHINES``
+    the ELF machine numbers of its images
 ``shadows(spec)``
     optional: where KASAN's shadow can be, see :func:`shadows`
 ``dialect(layout, root, view, version)``
@@ -57,6 +59,7 @@ class Architecture(Protocol):
     MODES: Mapping[str, Callable[[int | None], Spec]]
     ATTRIBUTES: Mapping[str, Callable[[], tuple[Attribute, ...]]]
     DIALECTS: tuple[str, ...]
+    MACHINES: tuple[int, ...]
 
     def dialect(self, layout: Layout, root: Root, view: View, version: str) -> Dialect:
         """The dialect of one of DIALECTS for a view of a layout."""
@@ -194,6 +197,18 @@ def common_attributes(mode: str) -> int:
         for _, mask, _ in memory_types(mode)[spec_of(mode).depths.index(depth)]:
             bits &= ~mask
     return bits
+
+
+def fits_machine(mode: str, e_machine: int) -> bool:
+    """Whether an image with that ELF machine number (0: not told) can have tables of a
+    mode."""
+    return e_machine in (0, *_find(mode).MACHINES)
+
+
+def machine_name(e_machine: int) -> str:
+    """The name of the architecture with that ELF machine number, as people know it."""
+    names = [name for name in _module_names() if e_machine in _load(name).MACHINES]
+    return names[-1] if names else "not one that fastwalk knows"
 
 
 def shadows(spec: Spec) -> tuple[Shadow, ...]:

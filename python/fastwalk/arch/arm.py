@@ -327,6 +327,10 @@ section, page nor table is none that the processor looks at."""
 
 # --- ptdump ------------------------------------------------------------------------------
 
+MACHINES = (40, 183)
+"""EM_ARM, or EM_AARCH64 where the processor could run that too. ELF machine numbers of images:
+include/uapi/linux/elf-em.h (6.12)."""
+
 DIALECTS = ("6.12.117", "6.1.192")
 """6.1 prints what 6.12 does."""
 

@@ -273,6 +273,9 @@ def shadows(spec: Spec) -> tuple[Shadow, ...]:
     return tuple(shadow_of_top(end - (1 << spec.va_bits - scale), end, scale) for scale in (3, 4))
 
 
+MACHINES = (183,)
+"""ELF machine numbers of images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: arch/arm64/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

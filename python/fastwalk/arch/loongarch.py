@@ -199,6 +199,9 @@ MEMORY = {mode: _memory_of(mode) for mode in MODES}
 PRESENT_ENTRY = dict.fromkeys(MODES, (PRESENT, PRESENT))
 """An entry is present where ``attributes & mask == value``."""
 
+MACHINES = (258,)
+"""ELF machine numbers of images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: there is none in 6.12 ------------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

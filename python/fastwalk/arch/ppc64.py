@@ -198,6 +198,9 @@ def shadows(spec: Spec) -> tuple[Shadow, ...]:
     return (Shadow(0xC00E << 48, 0xC00FC << 44, 3, 0xC000 << 48),)
 
 
+MACHINES = (21,)
+"""ELF machine numbers of images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: arch/powerpc/mm/ptdump/ptdump.c, book3s64.c --------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

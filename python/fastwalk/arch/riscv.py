@@ -228,6 +228,9 @@ def shadows(spec: Spec) -> tuple[Shadow, ...]:
     return (shadow_of_top(start // entry * entry, end),)
 
 
+MACHINES = (243,)
+"""ELF machine numbers of images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: arch/riscv/mm/ptdump.c -----------------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

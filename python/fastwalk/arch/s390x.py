@@ -194,6 +194,9 @@ def shadows(spec: Spec) -> tuple[Shadow, ...]:
     return (Shadow(start, start + size, 3, 0),) if spec.va_bits >= 53 else ()
 
 
+MACHINES = (22,)
+"""ELF machine numbers of images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: arch/s390/mm/dump_pagetables.c ---------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")

@@ -264,6 +264,10 @@ def shadows(spec: Spec) -> tuple[Shadow, ...]:
     return (shadow_of_top(end - (1 << spec.va_bits - 1 - 3), end),)
 
 
+MACHINES = (3, 62)
+"""EM_386 or EM_X86_64, as the processor that runs the kernel is. ELF machine numbers of
+images: include/uapi/linux/elf-em.h (6.12)."""
+
 # ---- ptdump: arch/x86/mm/dump_pagetables.c ----------------------------------------------
 
 DIALECTS = ("6.12.117", "6.1.192")
