@@ -82,13 +82,20 @@ impl Columns {
 /// Part of some [`Columns`], to be written by one thread.
 #[derive(Debug)]
 pub struct ColumnsMut<'c> {
-    start: &'c mut [u64],
-    size: &'c mut [u64],
-    pa: &'c mut [u64],
-    attributes: &'c mut [u64],
-    effective: &'c mut [u8],
-    depth: &'c mut [u8],
-    kind: &'c mut [u8],
+    /// See [`Row`].
+    pub start: &'c mut [u64],
+    /// See [`Row`].
+    pub size: &'c mut [u64],
+    /// See [`Row`].
+    pub pa: &'c mut [u64],
+    /// See [`Row`].
+    pub attributes: &'c mut [u64],
+    /// See [`Row`].
+    pub effective: &'c mut [u8],
+    /// See [`Row`].
+    pub depth: &'c mut [u8],
+    /// See [`Row`].
+    pub kind: &'c mut [u8],
 }
 
 impl<'c> ColumnsMut<'c> {
@@ -131,6 +138,23 @@ impl<'c> ColumnsMut<'c> {
                 kind: kind2,
             },
         )
+    }
+
+    /// `count` rows from `row` on.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    pub fn part(&mut self, row: usize, count: usize) -> ColumnsMut<'_> {
+        let rows = row..row + count;
+        ColumnsMut {
+            start: &mut self.start[rows.clone()],
+            size: &mut self.size[rows.clone()],
+            pa: &mut self.pa[rows.clone()],
+            attributes: &mut self.attributes[rows.clone()],
+            effective: &mut self.effective[rows.clone()],
+            depth: &mut self.depth[rows.clone()],
+            kind: &mut self.kind[rows],
+        }
     }
 
     /// Writes a row.

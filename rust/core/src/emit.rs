@@ -6,11 +6,12 @@
 
 use crate::columns::{Columns, ColumnsMut, Row};
 use crate::error::WalkError;
+use crate::fill::{self, Rows};
 use crate::fold::Piece;
 use crate::fold::{Fold, Summary};
 use crate::plan::{Edge, Plan};
 use crate::tree::Control;
-use crate::visit::{Atoms, Span, Visitor, count, parts, visit};
+use crate::visit::{Atoms, Flat, Span, Visitor, count, parts, visit};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -251,6 +252,8 @@ struct Writer<'p, 'c> {
     truncated: bool,
     /// More rows came than were counted.
     overflow: bool,
+    /// Where the rows of the current table are.
+    rows: Rows,
 }
 
 impl<'p, 'c> Writer<'p, 'c> {
@@ -269,6 +272,7 @@ impl<'p, 'c> Writer<'p, 'c> {
             carried: 0,
             truncated,
             overflow: false,
+            rows: Rows::default(),
         }
     }
 
@@ -314,6 +318,25 @@ impl<'p, 'c> Writer<'p, 'c> {
         self.row += 1;
     }
 
+    /// Rows of a table from its second to its last but one, which no others are joined
+    /// to.
+    fn write_inner(&mut self, table: &Flat<'_>, rows: &Rows) {
+        let inner = rows.len() - 2;
+        let room = self.columns.len() - self.row;
+        if let Some(atom) = fill::of_one_kind(table) {
+            let count = inner.min(room);
+            rows.write(table, atom, 1, self.columns.part(self.row, count));
+            self.row += count;
+            self.overflow |= count < inner;
+            return;
+        }
+        for row in 1..=inner {
+            if let Some(edge) = table.row(rows.run(row)) {
+                self.write(&edge);
+            }
+        }
+    }
+
     /// How much was added to an earlier part's row.
     fn finish(mut self) -> Result<u64, WalkError> {
         self.close();
@@ -353,6 +376,23 @@ impl Visitor for Writer<'_, '_> {
 
     fn atom(&mut self, edge: Edge) {
         self.push(edge);
+    }
+
+    fn flat(&mut self, table: &Flat<'_>) -> bool {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.find(table);
+        if rows.len() >= 2
+            && let (Some(first), Some(last)) =
+                (table.row(rows.run(0)), table.row(rows.run(rows.len() - 1)))
+        {
+            self.push(first);
+            self.close();
+            self.write_inner(table, &rows);
+            self.open = Some(last);
+        }
+        // Otherwise the table is not what it was: there will be too few rows.
+        self.rows = rows;
+        true
     }
 
     fn is_done(&self) -> bool {

@@ -50,6 +50,17 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// The entries at some indexes.
+    ///
+    /// # Panics
+    /// Where there is no such entry.
+    #[inline]
+    pub fn gather(&self, indexes: &[u32], out: &mut [u64]) {
+        for (out, &index) in out.iter_mut().zip(indexes) {
+            *out = self.get(index as usize);
+        }
+    }
+
     /// Their width and byte order.
     #[inline]
     pub fn format(&self) -> EntryFormat {

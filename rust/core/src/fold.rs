@@ -5,8 +5,9 @@
 //! children's, bottom up, once for each different state inherited from above; however
 //! often the table hangs somewhere, nothing below it is looked at again.
 
+use crate::entries::Entries;
 use crate::error::WalkError;
-use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
+use crate::plan::{Action, Atom, Edge, Label, Plan, PlanDepth};
 use crate::tree::{Child, Control, Run, Table, Tree, absent_edge};
 use rayon::prelude::*;
 
@@ -231,8 +232,8 @@ impl<'t, 'a> Fold<'t, 'a> {
     /// What a table comes to below `inherited`, after a last pte of state `stale`.
     #[inline]
     pub fn get(&self, table: Table, inherited: u8, stale: u8) -> Folded {
-        if self.tree.is_last(table.depth) {
-            return self.of_leaf_table(table, inherited);
+        if self.is_flat(table) {
+            return self.of_flat_table(table, inherited);
         }
         let context = self.depths[table.depth].get(table.node, inherited);
         match context.by_stale.get(usize::from(stale)) {
@@ -241,8 +242,15 @@ impl<'t, 'a> Fold<'t, 'a> {
         }
     }
 
+    /// True for tables that need no context: what they come to is known from the scan.
     #[inline]
-    fn of_leaf_table(&self, table: Table, inherited: u8) -> Folded {
+    fn is_flat(&self, table: Table) -> bool {
+        self.tree.is_last(table.depth)
+            || (self.tree.is_flat(table) && self.tree.plan().notes.is_none())
+    }
+
+    #[inline]
+    fn of_flat_table(&self, table: Table, inherited: u8) -> Folded {
         let Some((breaks, first, last)) = self.tree.leaf_edges(table, inherited) else {
             return Folded::default();
         };
@@ -262,48 +270,257 @@ impl<'t, 'a> Fold<'t, 'a> {
 
     /// Folds a table of an upper depth from those below it.
     fn fold(&self, table: Table, inherited: u8, stale: u8) -> Folded {
+        if self.tree.plan().notes.is_none() {
+            return Folded {
+                summary: self.fold_plain(table, inherited),
+                depends: false,
+                stale: None,
+            };
+        }
         let mut parts = Parts::new(self, table, inherited, stale);
         let mut sum = Folded::default();
-        // Neighbouring entries that lead to one and the same table are folded at once.
-        let mut same: Option<(u64, u64, Table, u8)> = None;
         while let Some(part) = parts.next() {
-            if let Piece::Table(child, path) = part.piece
-                && parts.plan.notes.is_none()
-            {
-                match &mut same {
-                    Some((_, count, table, inherited))
-                        if (*table, *inherited) == (child, path) && part.follows =>
-                    {
-                        *count += 1;
-                        continue;
-                    }
-                    _ => {}
-                }
-                self.flush(&mut same, &mut sum.summary, parts.depth);
-                same = Some((part.at, 1, child, path));
-                continue;
-            }
-            self.flush(&mut same, &mut sum.summary, parts.depth);
             let folded = parts.folded(&part);
             sum.depends |= folded.depends && sum.stale.is_none();
             sum.stale = folded.stale.or(sum.stale);
             sum.summary.push(parts.plan, part.at, &folded.summary);
         }
-        self.flush(&mut same, &mut sum.summary, parts.depth);
         sum
     }
 
-    fn flush(
-        &self,
-        same: &mut Option<(u64, u64, Table, u8)>,
-        sum: &mut Summary,
-        depth: &PlanDepth,
-    ) {
-        if let Some((at, count, table, inherited)) = same.take() {
-            let one = self.get(table, inherited, 0).summary;
-            let plan = self.tree.plan();
-            sum.push(plan, at, &one.repeat(plan, depth.span(), count));
+    /// The same, under a key that knows no notes: the way of most tables, so neighbours
+    /// that are alike are taken together.
+    fn fold_plain(&self, table: Table, inherited: u8) -> Summary {
+        if self.is_flat(table) {
+            return self.of_flat_table(table, inherited).summary;
         }
+        let plan = self.tree.plan();
+        let depth = &plan.depths[table.depth];
+        let distinct = plan.depths[table.depth + 1].distinct;
+        let entries = self.tree.entries(table);
+        let mut children = self.tree.children(table);
+        let mut sum = Summary::default();
+        let mut group = Group::None;
+        for run in self.tree.runs(table) {
+            let atoms = match depth.action(entries.get(run.start)) {
+                Action::Gap => continue,
+                Action::Atom(atom) => Some(atom),
+                Action::Table(_) => None,
+            };
+            if let Some(atom) = atoms {
+                self.end(&mut group, &mut sum, depth);
+                let at = (run.start as u64) << depth.shift;
+                let summary = run_summary(plan, depth, atom, &entries, run, inherited);
+                sum.push(plan, at, &summary);
+                continue;
+            }
+            for index in run.start..=run.last {
+                let entry = entries.get(index);
+                let at = (index as u64) << depth.shift;
+                let path = inherited | depth.table_state(entry);
+                match children.next_table() {
+                    Some(child) if distinct && self.is_flat(child) => {
+                        if !group.chain(self.tree, depth, at, child, path) {
+                            self.end(&mut group, &mut sum, depth);
+                            group.chain(self.tree, depth, at, child, path);
+                        }
+                    }
+                    Some(child) => {
+                        if !group.repeat(depth, at, child, path) {
+                            self.end(&mut group, &mut sum, depth);
+                            group.repeat(depth, at, child, path);
+                        }
+                    }
+                    None => {
+                        self.end(&mut group, &mut sum, depth);
+                        let edge = absent_table(plan, table.depth, entry);
+                        sum.push(plan, at, &Summary::of(edge));
+                    }
+                }
+            }
+        }
+        self.end(&mut group, &mut sum, depth);
+        sum
+    }
+
+    /// Adds a group to `sum`.
+    fn end(&self, group: &mut Group, sum: &mut Summary, depth: &PlanDepth) {
+        let plan = self.tree.plan();
+        match std::mem::replace(group, Group::None) {
+            Group::None => {}
+            Group::Same {
+                at,
+                count,
+                table,
+                path,
+            } => {
+                let one = self.get(table, path, 0).summary;
+                sum.push(plan, at, &one.repeat(plan, depth.span(), count));
+            }
+            Group::Chain {
+                first,
+                last,
+                path,
+                breaks,
+                leaves,
+                others,
+            } => {
+                let start = self.tree.leaf_edges(first.1, path);
+                let end = self.tree.leaf_edges(last.1, path);
+                if let (Some((_, start, _)), Some((_, _, mut end))) = (start, end) {
+                    end.at += last.0 - first.0;
+                    let summary = Summary {
+                        edges: Some((start, end)),
+                        breaks,
+                        leaves,
+                        others,
+                        absent: 0,
+                    };
+                    sum.push(plan, first.0, &summary);
+                }
+            }
+        }
+    }
+}
+
+/// Neighbouring tables that are folded together.
+enum Group {
+    None,
+    /// One and the same table, `count` times, without anything between.
+    Same {
+        at: u64,
+        count: u64,
+        table: Table,
+        path: u8,
+    },
+    /// Flat tables of a distinct depth below one path state, with nothing but holes
+    /// between; the first and the last with where they are.
+    Chain {
+        first: (u64, Table),
+        last: (u64, Table),
+        path: u8,
+        breaks: u64,
+        leaves: u64,
+        others: u64,
+    },
+}
+
+impl Group {
+    /// Adds a flat table to a chain; false where this is none that it belongs to.
+    #[inline]
+    fn chain(
+        &mut self,
+        tree: &Tree<'_>,
+        depth: &PlanDepth,
+        at: u64,
+        table: Table,
+        path: u8,
+    ) -> bool {
+        let (more_leaves, more_others) = tree.atoms(table);
+        if more_leaves + more_others == 0 {
+            return true;
+        }
+        match self {
+            Self::None => {
+                *self = Self::Chain {
+                    first: (at, table),
+                    last: (at, table),
+                    path,
+                    breaks: tree.breaks(table),
+                    leaves: more_leaves,
+                    others: more_others,
+                };
+                true
+            }
+            Self::Chain {
+                last,
+                path: below,
+                breaks,
+                leaves,
+                others,
+                ..
+            } if *below == path => {
+                let joined = last.0 + depth.span() == at && tree.continues(last.1, table);
+                *breaks += tree.breaks(table) + u64::from(!joined);
+                *leaves += more_leaves;
+                *others += more_others;
+                *last = (at, table);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts a table once more; false where this is a group of others.
+    #[inline]
+    fn repeat(&mut self, depth: &PlanDepth, at: u64, table: Table, path: u8) -> bool {
+        match self {
+            Self::None => {
+                *self = Self::Same {
+                    at,
+                    count: 1,
+                    table,
+                    path,
+                };
+                true
+            }
+            Self::Same {
+                at: first,
+                count,
+                table: same,
+                path: below,
+            } if (*same, *below) == (table, path) && *first + *count * depth.span() == at => {
+                *count += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The atom that stands for a table that is not in the image; `entry`, of a table of
+/// `depth`, points to it.
+fn absent_table(plan: &Plan, depth: usize, entry: u64) -> Edge {
+    let of = &plan.depths[depth];
+    let pa = match of.action(entry) {
+        Action::Table(decode) => decode.address(entry),
+        _ => 0,
+    };
+    let level = plan.depths[depth + 1].absent_level;
+    let key = if plan.notes.is_some() {
+        0
+    } else {
+        entry & of.attributes
+    };
+    Edge {
+        key,
+        value: entry,
+        ..absent_edge(0, of.span(), pa, level)
+    }
+}
+
+/// What a run of atoms comes to, with offsets from its own start.
+fn run_summary(
+    plan: &Plan,
+    depth: &PlanDepth,
+    atom: &Atom,
+    entries: &Entries<'_>,
+    run: Run,
+    inherited: u8,
+) -> Summary {
+    let edge = |index: usize| {
+        let mut edge = plan.edge(depth, atom, inherited, index, entries.get(index));
+        edge.at -= (run.start as u64) << depth.shift;
+        edge
+    };
+    let count = run.count() as u64;
+    let other = atom.label == Label::Other;
+    Summary {
+        edges: Some((edge(run.start), edge(run.last))),
+        breaks: if plan.is_separate() { count - 1 } else { 0 },
+        leaves: if other { 0 } else { count },
+        others: if other { count } else { 0 },
+        absent: 0,
     }
 }
 
@@ -312,8 +529,6 @@ impl<'t, 'a> Fold<'t, 'a> {
 pub struct Part {
     /// Offset from the start of the table's span.
     pub at: u64,
-    /// The entry right before it was of kind table too.
-    pub follows: bool,
     /// What it is.
     pub piece: Piece,
 }
@@ -339,8 +554,8 @@ pub struct Parts<'f, 't, 'a> {
     pub entries: crate::entries::Entries<'t>,
     runs: crate::tree::Runs<'t>,
     children: crate::tree::Children<'t, 'a>,
-    /// Table entries that are still to come, and whether one has gone before.
-    tables: Option<(Run, bool)>,
+    /// Table entries that are still to come.
+    tables: Option<Run>,
     waiting: Option<Part>,
     table: Table,
     inherited: u8,
@@ -381,17 +596,14 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
             if let Some(part) = self.waiting.take() {
                 return Some(part);
             }
-            if let Some((run, follows)) = self.tables.take() {
+            if let Some(run) = self.tables.take() {
                 if run.start < run.last {
-                    self.tables = Some((
-                        Run {
-                            start: run.start + 1,
-                            ..run
-                        },
-                        true,
-                    ));
+                    self.tables = Some(Run {
+                        start: run.start + 1,
+                        ..run
+                    });
                 }
-                if let Some(part) = self.entry(run.start, follows) {
+                if let Some(part) = self.entry(run.start) {
                     return Some(part);
                 }
                 continue;
@@ -399,12 +611,11 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
             let run = self.runs.next()?;
             match self.depth.action(self.entries.get(run.start)) {
                 Action::Gap => {}
-                Action::Table(_) => self.tables = Some((run, false)),
+                Action::Table(_) => self.tables = Some(run),
                 Action::Atom(_) => {
                     let at = (run.start as u64) << self.depth.shift;
                     return Some(Part {
                         at,
-                        follows: false,
                         piece: Piece::Run(run),
                     });
                 }
@@ -412,29 +623,18 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         }
     }
 
-    fn entry(&mut self, index: usize, follows: bool) -> Option<Part> {
+    fn entry(&mut self, index: usize) -> Option<Part> {
         let at = (index as u64) << self.depth.shift;
         let entry = self.entries.get(index);
         let descent = self.children.next(entry);
         let inherited = self.inherited | self.depth.table_state(entry);
         let below = descent.child.map(|child| match child {
             Child::Table(table) => Piece::Table(table, inherited),
-            Child::Absent(pa) => {
-                let level = self.plan.depths[self.table.depth + 1].absent_level;
-                let key = if self.plan.notes.is_some() {
-                    0
-                } else {
-                    entry & self.depth.attributes
-                };
-                let edge = absent_edge(0, self.depth.span(), pa, level);
-                Piece::Atom(Edge {
-                    key,
-                    value: entry,
-                    ..edge
-                })
+            Child::Absent(_) => {
+                Piece::Atom(absent_table(self.plan, self.table.depth, entry))
             }
         });
-        let below = below.map(|piece| Part { at, follows, piece });
+        let below = below.map(|piece| Part { at, piece });
         if !descent.shadow {
             return below;
         }
@@ -458,7 +658,6 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         };
         Some(Part {
             at,
-            follows: false,
             piece: Piece::Atom(edge),
         })
     }
@@ -490,28 +689,16 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         let Action::Atom(atom) = self.depth.action(self.entries.get(run.start)) else {
             return Folded::default();
         };
-        let edge = |index: usize| {
-            let entry = self.entries.get(index);
-            let mut edge = self
-                .plan
-                .edge(self.depth, atom, self.inherited, index, entry);
-            edge.at -= (run.start as u64) << self.depth.shift;
-            edge
-        };
-        let count = run.count() as u64;
-        let other = atom.label == Label::Other;
+        let summary = run_summary(
+            self.plan,
+            self.depth,
+            atom,
+            &self.entries,
+            run,
+            self.inherited,
+        );
         Folded {
-            summary: Summary {
-                edges: Some((edge(run.start), edge(run.last))),
-                breaks: if self.plan.is_separate() {
-                    count - 1
-                } else {
-                    0
-                },
-                leaves: if other { 0 } else { count },
-                others: if other { count } else { 0 },
-                absent: 0,
-            },
+            summary,
             depends: false,
             stale: None,
         }

@@ -11,6 +11,7 @@ pub mod columns;
 pub mod emit;
 pub mod entries;
 pub mod error;
+mod fill;
 pub mod fold;
 pub mod image;
 pub mod notes;

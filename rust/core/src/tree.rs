@@ -83,14 +83,18 @@ struct Node<'a> {
     high: u16,
     /// First child, in the chunk's children.
     child: u32,
-    /// Offset of the bitmap, in the chunk's words.
+    /// Offset of the bitmap of the runs' ends, in the chunk's words.
     bitmap: u32,
+    /// Offset of the bitmap of the atoms, where they are some of the entries only.
+    atoms: u32,
     leaves: u32,
     others: u32,
     /// Ends of rows inside, not counting the last one.
     breaks: u32,
     /// The breaks depend on the inherited path state and have to be counted anew.
     irregular: bool,
+    /// No entry is of kind table.
+    flat: bool,
 }
 
 /// What the scan of a chunk of tables leaves beside the nodes.
@@ -200,6 +204,37 @@ fn next_end(words: &[u64], from: usize) -> usize {
         }
     }
     word * 64 + bits.trailing_zeros() as usize
+}
+
+/// Indexes of the set bits, ascending.
+#[inline]
+pub(crate) fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
+    words.iter().enumerate().flat_map(|(word, &bits)| {
+        let mut rest = bits;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros() as usize;
+            rest &= rest.checked_sub(1)?;
+            Some(word * 64 + bit)
+        })
+    })
+}
+
+/// Index of the last set bit; 0 where there is none.
+fn last_bit(words: &[u64]) -> usize {
+    words
+        .iter()
+        .rposition(|&word| word != 0)
+        .map_or(0, |word| word * 64 + 63 - words[word].leading_zeros() as usize)
+}
+
+/// A word of the bitmap whose bits from `low` to `high` are set.
+#[inline]
+pub(crate) fn stretch(word: usize, low: usize, high: usize) -> u64 {
+    let (first, last) = (word * 64, word * 64 + 63);
+    if low > last || high < first {
+        return 0;
+    }
+    !0 << low.saturating_sub(first) & !0 >> last.saturating_sub(high)
 }
 
 /// What a table entry leads to.
@@ -380,8 +415,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// What a table of the last depth comes to below `inherited`: breaks, and its
-    /// first and last atom. None where it has no atom.
+    /// What a flat table comes to below `inherited`: breaks, and its first and last
+    /// atom. None where it has no atom.
     #[inline]
     pub fn leaf_edges(&self, table: Table, inherited: u8) -> Option<(u64, Edge, Edge)> {
         let node = self.node(table);
@@ -418,6 +453,57 @@ impl<'a> Tree<'a> {
         tally.breaks
     }
 
+    /// True for tables without entries of kind table.
+    #[inline]
+    pub fn is_flat(&self, table: Table) -> bool {
+        self.node(table).flat
+    }
+
+    /// Ends of rows inside a flat table whose depth is [distinct](PlanDepth::distinct).
+    #[inline]
+    pub fn breaks(&self, table: Table) -> u64 {
+        self.node(table).breaks.into()
+    }
+
+    /// Whether the last atom of a flat table and the first one of the flat table behind
+    /// it are one row, if both inherit the same. Both have atoms, and their depth is
+    /// [distinct](PlanDepth::distinct).
+    #[inline]
+    pub fn continues(&self, this: Table, next: Table) -> bool {
+        let depth = &self.plan.depths[this.depth];
+        let (a, b) = (self.node(this), self.node(next));
+        let masks = &depth.masks;
+        !self.plan.is_separate()
+            && usize::from(a.last) == depth.entries() - 1
+            && b.first == 0
+            && (a.last_entry ^ b.first_entry) & masks.key == 0
+            && (!self.plan.compares_addresses()
+                || (b.first_entry & masks.address).wrapping_sub(a.last_entry & masks.address)
+                    == masks.step
+                || !depth.is_leaf(a.last_entry))
+    }
+
+    /// The atoms of a flat table whose depth is [distinct](PlanDepth::distinct), row by
+    /// row: bitmaps of the ends of runs and of the atoms; None: one run, and all.
+    #[inline]
+    pub fn rows(&self, table: Table) -> (Option<&[u64]>, Option<&[u64]>) {
+        let node = self.node(table);
+        let words = &self.chunk(table).words;
+        let count = self.plan.depths[table.depth].entries().div_ceil(64);
+        let map = |at: u32| {
+            let first = at as usize;
+            (at != UNIFORM).then(|| &words[first..first + count])
+        };
+        (map(node.bitmap), map(node.atoms))
+    }
+
+    /// Index of the first and the last atom of a flat table that has any.
+    #[inline]
+    pub fn atom_limits(&self, table: Table) -> (usize, usize) {
+        let node = self.node(table);
+        (node.first.into(), node.last.into())
+    }
+
     /// Path state that a table of the last depth leaves behind for early-shadow notes,
     /// where the dialect has them carry one.
     #[inline]
@@ -451,6 +537,19 @@ pub struct Children<'t, 'a> {
 }
 
 impl Children<'_, '_> {
+    /// The next table; None where it is not in the image. For plans without notes,
+    /// which walk every entry of kind table.
+    #[inline]
+    pub fn next_table(&mut self) -> Option<Table> {
+        let node = self.tree.levels[self.depth].children[self.slot];
+        self.slot += 1;
+        let table = Table {
+            depth: self.depth + 1,
+            node,
+        };
+        (node != ABSENT && !self.tree.is_absent(table)).then_some(table)
+    }
+
     /// What the next entry of kind table, which is `entry`, leads to.
     #[inline]
     pub fn next(&mut self, entry: u64) -> Descent {
@@ -580,10 +679,12 @@ fn number<'a>(references: &mut [Reference], slots: &mut [u32]) -> Vec<Node<'a>> 
                 high: reference.high,
                 child: 0,
                 bitmap: UNIFORM,
+                atoms: UNIFORM,
                 leaves: 0,
                 others: 0,
                 breaks: 0,
                 irregular: false,
+                flat: true,
             });
         }
         slots[reference.slot as usize] = (nodes.len() - 1) as u32;
@@ -663,8 +764,7 @@ impl<'a> ChunkScan<'a> {
         for node in nodes.iter_mut() {
             node.source = self.locate(node, depth, &mut chunk);
         }
-        let words = depth.entries().div_ceil(64);
-        let (mut ends, mut jumps) = (vec![0; words], vec![0; words]);
+        let mut scratch = Scratch::new(depth);
         let copies = std::mem::take(&mut chunk.copies);
         let mut present = Presence {
             image: self.image,
@@ -678,14 +778,19 @@ impl<'a> ChunkScan<'a> {
                 .get(i + 1)
                 .and_then(|next| source_entries(depth, next.source, &copies))
                 .unwrap_or(entries);
-            let uniform = self.scan.run(&entries, &ahead, &mut ends, &mut jumps);
-            self.note_table(
-                &mut nodes[i],
-                &entries,
-                (!uniform).then_some((&mut ends[..], &jumps[..])),
-                &mut chunk,
-                &mut present,
-            );
+            let uniform = self
+                .scan
+                .run(&entries, &ahead, &mut scratch.ends, &mut scratch.jumps);
+            let node = &mut nodes[i];
+            if node.low > node.high {
+                continue;
+            }
+            node.child = chunk.children.len() as u32;
+            if uniform && !self.needs_settling(node, &entries) {
+                self.note_uniform(node, &entries, &mut chunk, &mut present);
+            } else {
+                self.note_mixed(node, &entries, &mut scratch, &mut chunk, &mut present);
+            }
         }
         chunk.copies = copies;
         chunk
@@ -734,51 +839,209 @@ impl<'a> ChunkScan<'a> {
         }
     }
 
-    /// Takes down what a table has, while it is in the cache.
-    fn note_table(
+    /// Takes down what a table of one run has.
+    fn note_uniform(
         &self,
         node: &mut Node<'a>,
         entries: &Entries<'_>,
-        bitmaps: Option<(&mut [u64], &[u64])>,
         chunk: &mut Chunk,
         present: &mut Presence<'_>,
     ) {
         let depth = &self.plan.depths[self.depth];
-        let words = depth.entries().div_ceil(64);
-        if let Some((ends, jumps)) = bitmaps {
-            self.settle(node, entries, ends, jumps);
-            node.bitmap = chunk.words.len() as u32;
-            chunk.words.extend_from_slice(ends);
-        } else if self.needs_settling(node, entries) {
-            let mut ends = vec![0; words];
-            ends[(entries.len() - 1) / 64] |= 1 << ((entries.len() - 1) % 64);
-            self.settle(node, entries, &mut ends, &vec![0; words]);
-            node.bitmap = chunk.words.len() as u32;
-            chunk.words.extend_from_slice(&ends);
-        }
-        node.child = chunk.children.len() as u32;
-        let mut tally = Tally::default();
-        let runs = node_runs(depth, node, &chunk.words);
-        for run in runs {
-            if !matches!(depth.action(entries.get(run.start)), Action::Table(_)) {
-                tally.run(self.plan, depth, entries, run, 0);
-                continue;
+        let (low, high) = (usize::from(node.low), usize::from(node.high));
+        let entry = entries.get(low);
+        match depth.action(entry) {
+            Action::Gap => {}
+            Action::Atom(atom) => {
+                let count = (high - low + 1) as u32;
+                if atom.label == Label::Other {
+                    node.others = count;
+                } else {
+                    node.leaves = count;
+                }
+                node.breaks = if self.plan.is_separate() { count - 1 } else { 0 };
+                (node.first, node.first_entry) = (node.low, entry);
+                (node.last, node.last_entry) = (node.high, entries.get(high));
             }
-            for index in run.start..=run.last {
-                let entry = entries.get(index);
-                let (pa, _, walked) = descent(self.plan, depth, entry);
-                if walked {
-                    self.refer(
-                        entry,
-                        pa,
-                        &mut chunk.children,
-                        &mut chunk.references,
-                        present,
-                    );
+            Action::Table(_) => {
+                node.flat = false;
+                for index in low..=high {
+                    self.note_table(entries.get(index), chunk, present);
                 }
             }
         }
-        tally.store(node);
+    }
+
+    /// Takes down what a table has, while it is in the cache.
+    fn note_mixed(
+        &self,
+        node: &mut Node<'a>,
+        entries: &Entries<'_>,
+        scratch: &mut Scratch,
+        chunk: &mut Chunk,
+        present: &mut Presence<'_>,
+    ) {
+        let depth = &self.plan.depths[self.depth];
+        self.sift(node, entries, scratch);
+        let Scratch {
+            ends,
+            atoms,
+            others,
+            tables,
+            ..
+        } = scratch;
+        node.bitmap = chunk.words.len() as u32;
+        chunk.words.extend_from_slice(ends);
+        node.flat = tables.iter().all(|&word| word == 0);
+        if depth.distinct {
+            self.count_bits(node, entries, ends, atoms, others);
+            let entries = usize::from(node.high) - usize::from(node.low) + 1;
+            if node.breaks > 0 && (node.leaves + node.others) as usize != entries {
+                node.atoms = chunk.words.len() as u32;
+                chunk.words.extend_from_slice(atoms);
+            }
+        } else {
+            let mut tally = Tally::default();
+            for run in node_runs(depth, node, &chunk.words) {
+                tally.run(self.plan, depth, entries, run, 0);
+            }
+            tally.store(node);
+        }
+        if !node.flat {
+            for index in bits(tables) {
+                self.note_table(entries.get(index), chunk, present);
+            }
+        }
+    }
+
+    /// Counts rows by the ends of runs, where each run of atoms is one.
+    fn count_bits(
+        &self,
+        node: &mut Node<'_>,
+        entries: &Entries<'_>,
+        ends: &[u64],
+        atoms: &[u64],
+        others: &[u64],
+    ) {
+        let (mut count, mut of_other, mut rows) = (0, 0, 0);
+        for ((&ends, &atoms), &others) in ends.iter().zip(atoms).zip(others) {
+            count += atoms.count_ones();
+            of_other += others.count_ones();
+            rows += (ends & atoms).count_ones();
+        }
+        if count == 0 {
+            return;
+        }
+        if self.plan.is_separate() {
+            rows = count;
+        }
+        node.leaves = count - of_other;
+        node.others = of_other;
+        node.breaks = rows - 1;
+        let first = bits(atoms).next().unwrap_or(0);
+        let last = last_bit(atoms);
+        (node.first, node.first_entry) = (first as u16, entries.get(first));
+        (node.last, node.last_entry) = (last as u16, entries.get(last));
+    }
+
+    /// Lets runs end before and after leaves at marked addresses.
+    fn settle_marks(&self, entries: &Entries<'_>, run: Run, ends: &mut [u64]) {
+        if self.plan.marks().is_empty() {
+            return;
+        }
+        let mut start = run.start;
+        while start <= run.last {
+            let last = next_end(ends, start).min(run.last);
+            for index in self.marked(entries, Run { start, last }) {
+                for end in [index.checked_sub(1), Some(index)].into_iter().flatten() {
+                    if (start..last).contains(&end) {
+                        ends[end / 64] |= 1 << (end % 64);
+                    }
+                }
+            }
+            start = last + 1;
+        }
+    }
+
+    /// Tells which entries of a table are what, and turns what the scan compared into
+    /// where runs end: takes jumps for leaves only, and adds changes of a rule that
+    /// reads what was not compared.
+    fn sift(&self, node: &Node<'_>, entries: &Entries<'_>, scratch: &mut Scratch) {
+        let depth = &self.plan.depths[self.depth];
+        let Scratch {
+            ends,
+            jumps,
+            atoms,
+            others,
+            tables,
+            free,
+            hits,
+        } = scratch;
+        let (low, high) = (usize::from(node.low), usize::from(node.high));
+        for (word, free) in free.iter_mut().enumerate() {
+            *free = stretch(word, low, high);
+        }
+        atoms.fill(0);
+        others.fill(0);
+        tables.fill(0);
+        ends[high / 64] |= 1 << (high % 64);
+        for (number, rule) in depth.rules.iter().enumerate() {
+            let (mask, value) = rule.test();
+            if mask == 0 {
+                hits.copy_from_slice(free);
+            } else {
+                self.scan.sift(entries, mask, value, hits);
+            }
+            let mut left = 0;
+            for (hits, free) in hits.iter_mut().zip(free.iter_mut()) {
+                *hits &= *free;
+                *free &= !*hits;
+                left |= *free;
+            }
+            if !depth.refine.is_empty() {
+                end_changes(hits, ends);
+            }
+            match &rule.action {
+                Action::Gap => {}
+                Action::Table(_) => join(tables, hits),
+                Action::Atom(atom) => {
+                    join(atoms, hits);
+                    if atom.label == Label::Other {
+                        join(others, hits);
+                    }
+                    if atom.label == Label::Leaf && self.plan.compares_addresses() {
+                        if depth.stepped == Some(number) {
+                            for ((ends, jumps), hits) in ends.iter_mut().zip(&*jumps).zip(&*hits) {
+                                *ends |= jumps & hits;
+                            }
+                        } else {
+                            join(ends, hits);
+                        }
+                    }
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        let whole = Run {
+            start: low,
+            last: high,
+        };
+        self.settle_marks(entries, whole, ends);
+    }
+
+    fn note_table(&self, entry: u64, chunk: &mut Chunk, present: &mut Presence<'_>) {
+        let (pa, _, walked) = descent(self.plan, &self.plan.depths[self.depth], entry);
+        if walked {
+            self.refer(
+                entry,
+                pa,
+                &mut chunk.children,
+                &mut chunk.references,
+                present,
+            );
+        }
     }
 
     fn refer(
@@ -858,88 +1121,50 @@ impl<'a> ChunkScan<'a> {
             return false;
         }
         let rule = depth.rule(entry);
-        let leaf = matches!(&depth.rules[rule].action, Action::Atom(a) if a.label == Label::Leaf);
+        let leaf = depth.is_leaf(entry);
         leaf && depth.stepped != Some(rule)
     }
+}
 
-    /// Turns what the scan compared into where runs end: takes jumps for leaves only,
-    /// and looks at entries one by one where a rule reads what was not compared.
-    fn settle(&self, node: &Node<'_>, entries: &Entries<'_>, ends: &mut [u64], jumps: &[u64]) {
-        let depth = &self.plan.depths[self.depth];
-        if depth.refine.is_empty() && !self.plan.compares_addresses() {
-            return;
-        }
-        let mut start = usize::from(node.low);
-        let stop = usize::from(node.high);
-        while start <= stop {
-            let last = next_end(ends, start).min(stop);
-            let entry = entries.get(start);
-            if depth
-                .refine
-                .iter()
-                .any(|&(mask, value)| entry & mask == value)
-            {
-                let mut rule = depth.rule(entry);
-                for index in start..last {
-                    let next = depth.rule(entries.get(index + 1));
-                    if next != rule {
-                        ends[index / 64] |= 1 << (index % 64);
-                    }
-                    rule = next;
-                }
-            }
-            if self.plan.compares_addresses() {
-                self.settle_jumps(entries, Run { start, last }, ends, jumps);
-            }
-            start = last + 1;
+/// Bitmaps of one table, used for one after the other.
+struct Scratch {
+    ends: Vec<u64>,
+    jumps: Vec<u64>,
+    /// Entries that are atoms; those of them of kind other; entries of kind table.
+    atoms: Vec<u64>,
+    others: Vec<u64>,
+    tables: Vec<u64>,
+    /// Entries that no rule has matched so far, and those that the last one did.
+    free: Vec<u64>,
+    hits: Vec<u64>,
+}
+
+impl Scratch {
+    fn new(depth: &PlanDepth) -> Self {
+        let map = || vec![0; depth.entries().div_ceil(64)];
+        Self {
+            ends: map(),
+            jumps: map(),
+            atoms: map(),
+            others: map(),
+            tables: map(),
+            free: map(),
+            hits: map(),
         }
     }
+}
 
-    /// Lets runs end before and after leaves at marked addresses.
-    fn settle_marks(&self, entries: &Entries<'_>, run: Run, ends: &mut [u64]) {
-        if self.plan.marks().is_empty() {
-            return;
-        }
-        let mut start = run.start;
-        while start <= run.last {
-            let last = next_end(ends, start).min(run.last);
-            for index in self.marked(entries, Run { start, last }) {
-                for end in [index.checked_sub(1), Some(index)].into_iter().flatten() {
-                    if (start..last).contains(&end) {
-                        ends[end / 64] |= 1 << (end % 64);
-                    }
-                }
-            }
-            start = last + 1;
-        }
+fn join(to: &mut [u64], from: &[u64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to |= from;
     }
+}
 
-    fn settle_jumps(&self, entries: &Entries<'_>, run: Run, ends: &mut [u64], jumps: &[u64]) {
-        let depth = &self.plan.depths[self.depth];
-        let mut start = run.start;
-        while start <= run.last {
-            let last = next_end(ends, start).min(run.last);
-            let entry = entries.get(start);
-            let leaf = matches!(depth.action(entry), Action::Atom(a) if a.label == Label::Leaf);
-            let all = self.unstepped(entry);
-            if leaf {
-                for word in start / 64..=last / 64 {
-                    let from = if word == start / 64 {
-                        !0 << (start % 64)
-                    } else {
-                        !0
-                    };
-                    let to = if word == last / 64 {
-                        !0 >> (63 - last % 64)
-                    } else {
-                        !0
-                    };
-                    ends[word] |= (if all { !0 } else { jumps[word] }) & from & to;
-                }
-                self.settle_marks(entries, Run { start, last }, ends);
-            }
-            start = last + 1;
-        }
+/// Sets the bit of each entry whose next one is not alike in being in `map`.
+fn end_changes(map: &[u64], ends: &mut [u64]) {
+    for word in 0..map.len() {
+        let above = map.get(word + 1).map_or(map[word] >> 63, |next| next & 1);
+        ends[word] |= map[word] ^ (map[word] >> 1 | above << 63);
     }
 }
 

@@ -75,6 +75,47 @@ impl Atoms<'_> {
     }
 }
 
+/// A flat table of a depth that is [distinct](PlanDepth::distinct), in the span as a
+/// whole, whose atoms make more than one row.
+pub struct Flat<'v> {
+    /// The plan.
+    pub plan: &'v Plan,
+    /// The table's depth.
+    pub depth: &'v PlanDepth,
+    /// The table.
+    pub entries: Entries<'v>,
+    /// Bitmap of the ends of runs; None: it is one run.
+    pub ends: Option<&'v [u64]>,
+    /// Bitmap of the atoms; None: all entries that exist.
+    pub atoms: Option<&'v [u64]>,
+    /// Indexes of the first and the last atom.
+    pub limits: (usize, usize),
+    /// None of them is of kind other.
+    pub all_leaves: bool,
+    /// How many rows it is.
+    pub rows: u64,
+    /// State that it inherits.
+    pub inherited: u8,
+    /// Virtual address of the table's first entry.
+    pub va: u64,
+}
+
+impl Flat<'_> {
+    /// The row of the entries `run`.
+    pub fn row(&self, run: Run) -> Option<Edge> {
+        let entry = self.entries.get(run.start);
+        let Action::Atom(atom) = self.depth.action(entry) else {
+            return None;
+        };
+        let mut edge = self
+            .plan
+            .edge(self.depth, atom, self.inherited, run.start, entry);
+        edge.at = edge.at.wrapping_add(self.va);
+        edge.len = edge.len.wrapping_mul(run.count() as u64);
+        Some(edge)
+    }
+}
+
 /// Moves an edge to virtual addresses and cuts it to what is wanted.
 fn clip(mut edge: Edge, base: u64, (first, last): (u64, u64)) -> Edge {
     edge.at = edge.at.wrapping_add(base);
@@ -103,6 +144,10 @@ pub trait Visitor {
     fn atoms(&mut self, atoms: &Atoms<'_>);
     /// One atom that stands for a table.
     fn atom(&mut self, edge: Edge);
+    /// A table that can be taken row by row. False: it has to be shown in parts.
+    fn flat(&mut self, _table: &Flat<'_>) -> bool {
+        false
+    }
     /// True once nothing more is wanted.
     fn is_done(&self) -> bool {
         false
@@ -163,6 +208,12 @@ impl Visit<'_, '_, '_> {
             }
             let inside = first >= self.span.first && last <= self.span.last;
             let before = parts.stale;
+            if let Piece::Table(child, below) = part.piece
+                && inside
+                && self.flat(child, below, first.wrapping_add(self.span.base), visitor)
+            {
+                continue;
+            }
             if inside {
                 let folded = parts.folded(&part);
                 if visitor.whole(first.wrapping_add(self.span.base), &folded.summary) {
@@ -188,6 +239,33 @@ impl Visit<'_, '_, '_> {
             }
         }
         parts.stale
+    }
+
+    /// Shows a table row by row, if it can be; true where that was all.
+    fn flat(&self, table: Table, inherited: u8, va: u64, visitor: &mut impl Visitor) -> bool {
+        let tree = self.fold.tree();
+        let plan = tree.plan();
+        let depth = &plan.depths[table.depth];
+        if !depth.distinct || plan.notes.is_some() || !tree.is_flat(table) {
+            return false;
+        }
+        let breaks = tree.breaks(table);
+        if breaks == 0 {
+            return false;
+        }
+        let (ends, atoms) = tree.rows(table);
+        visitor.flat(&Flat {
+            plan,
+            depth,
+            entries: tree.entries(table),
+            ends,
+            atoms,
+            limits: tree.atom_limits(table),
+            all_leaves: tree.atoms(table).1 == 0,
+            rows: breaks + 1,
+            inherited,
+            va,
+        })
     }
 
     /// Visits a run, as far as it lies in the span. Returns the path state of its last

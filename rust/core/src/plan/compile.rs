@@ -55,6 +55,10 @@ impl Plan {
         plan.contiguous = false;
         plan.marks = marks.to_vec();
         plan.marks.sort_unstable();
+        for depth in &mut plan.depths {
+            // The scan ends runs where addresses jump, which ends no row here.
+            depth.distinct = false;
+        }
         Ok(plan)
     }
 
@@ -139,6 +143,34 @@ fn scan_masks(
     (masks, refine)
 }
 
+/// Whether two atoms that differ in what the scan compares differ in what
+/// [`Plan::joins`] compares: see [`PlanDepth::distinct`].
+fn tells_apart(rules: &[PlanRule], masks: &Masks) -> bool {
+    let atoms = || {
+        rules.iter().filter_map(|rule| match &rule.action {
+            Action::Atom(atom) => Some((rule, atom)),
+            _ => None,
+        })
+    };
+    // Under the zero test's mask atoms are all alike: none of them is zero.
+    let zeros_are_gaps = masks.zero == 0
+        || rules
+            .iter()
+            .take_while(|rule| matches!(rule.action, Action::Gap))
+            .any(|rule| (rule.mask, rule.value) == (masks.zero, 0));
+    zeros_are_gaps
+        && atoms().enumerate().all(|(i, (rule, atom))| {
+            // What a rule tests is the same in all its entries.
+            let seen = masks.key & !rule.mask & !atom.key_mask == 0;
+            seen && atoms().take(i).all(|(other_rule, other)| {
+                let both = rule.mask & other_rule.mask & atom.key_mask & other.key_mask;
+                atom.label != other.label
+                    || atom.level != other.level
+                    || (rule.value ^ other_rule.value) & both != 0
+            })
+        })
+}
+
 fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> PlanDepth {
     let addresses = of
         .rules
@@ -181,7 +213,7 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
             }
         }
     }
-    let rules = of
+    let rules: Vec<PlanRule> = of
         .rules
         .iter()
         .map(|rule| {
@@ -218,6 +250,9 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
         shift,
         index_bits: of.index_bits,
         format: of.format,
+        // Where addresses count, replicated descriptors are cut apart only to be joined.
+        distinct: tells_apart(&rules, &masks)
+            && (!contiguous || leaves.iter().all(|&leaf| Some(leaf) == stepped)),
         rules,
         masks,
         refine,
@@ -346,6 +381,8 @@ fn compile_notes(
         masks,
         refine,
         stepped: None,
+        // Holes can have the key of the entries beside them.
+        distinct: false,
         length: None,
         early_shadow: of.early_shadow,
         pairs: of.pairs,

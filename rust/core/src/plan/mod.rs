@@ -54,6 +54,17 @@ impl Decode {
             .iter()
             .fold(self.offset, |sum, field| sum.wrapping_add(field.of(entry)))
     }
+
+    /// The addresses in some entries.
+    pub fn addresses(&self, entries: &[u64], out: &mut [u64]) {
+        out.fill(self.offset);
+        for field in &self.fields {
+            let (left, right) = (field.shift.max(0), (-field.shift).max(0));
+            for (out, entry) in out.iter_mut().zip(entries) {
+                *out = out.wrapping_add((entry & field.mask) << left >> right);
+            }
+        }
+    }
 }
 
 impl Field {
@@ -155,6 +166,9 @@ pub struct PlanDepth {
     /// The scan's address test holds for entries of this rule; the other leaves of the
     /// depth are looked at one by one.
     pub stepped: Option<usize>,
+    /// Neighbouring atoms of one table that the scan tells apart are never joined,
+    /// whatever lies above; so rows can be counted by counting its bits.
+    pub distinct: bool,
     /// Limits that a table entry sets.
     pub length: Option<Length>,
     /// See the dialect.
@@ -198,6 +212,12 @@ impl PlanDepth {
             .iter()
             .position(|rule| entry & rule.mask == rule.value)
             .unwrap_or(self.rules.len() - 1)
+    }
+
+    /// Whether an entry is a leaf.
+    #[inline]
+    pub fn is_leaf(&self, entry: u64) -> bool {
+        matches!(self.action(entry), Action::Atom(atom) if atom.label == Label::Leaf)
     }
 
     /// What becomes of an entry.
@@ -369,6 +389,25 @@ impl Plan {
             return state;
         }
         self.effective[usize::from(inherited | depth.atom_state(entry))]
+    }
+
+    /// The path column of some leaves below `inherited`; for plans without notes.
+    pub fn paths(&self, depth: &PlanDepth, inherited: u8, entries: &[u64], out: &mut [u8]) {
+        out.fill(inherited);
+        for bit in &depth.atom_path {
+            for (out, entry) in out.iter_mut().zip(entries) {
+                *out |= if entry & bit.mask == bit.value {
+                    bit.bits
+                } else {
+                    0
+                };
+            }
+        }
+        if let Ok(effective) = <&[u8; 256]>::try_from(&self.effective[..]) {
+            for out in out {
+                *out = effective[usize::from(*out)];
+            }
+        }
     }
 
     /// The atom that `entry`, at `index` of a table at `depth`, makes.

@@ -108,6 +108,42 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
     any
 }
 
+/// The body of every [`super::SiftFn`].
+///
+/// # Safety
+/// As for [`super::SiftFn`]; only called from functions compiled for V's instruction
+/// set.
+#[inline(always)]
+pub(super) unsafe fn sift<V: Vector>(
+    table: *const u8,
+    len: usize,
+    mask: u64,
+    value: u64,
+    hits: &mut [u64],
+) {
+    // SAFETY: registers only.
+    let (mask, value) = unsafe {
+        (
+            V::splat(V::Entry::from_mask(mask)),
+            V::splat(V::Entry::from_mask(value)),
+        )
+    };
+    let all = !0 >> (64 - V::LANES);
+    for (word, hits) in hits[..len.div_ceil(64)].iter_mut().enumerate() {
+        let first = word * 64;
+        let mut found = 0;
+        for lane in (0..64.min(len - first)).step_by(V::LANES) {
+            // SAFETY: len is a multiple of LANES, so the register ends with the table
+            // or before.
+            unsafe {
+                let here = V::load(table.add((first + lane) * V::Entry::BYTES));
+                found |= (here.differ(value, mask) ^ all) << lane;
+            }
+        }
+        *hits = found;
+    }
+}
+
 /// Tables shorter than a register, a pair at a time.
 ///
 /// # Safety
@@ -153,7 +189,19 @@ unsafe fn scan_short<V: Vector, const ZERO: bool, const STEP: bool, const SWAP: 
 /// vectors of u64 and u32, `$features` what they are compiled for.
 macro_rules! functions {
     ($name:ident, $wide:ty, $narrow:ty $(, $features:literal)?) => {
-        pub(super) fn $name(form: super::generic::Form) -> super::ScanFn {
+        pub(super) fn $name(form: super::generic::Form) -> super::Functions {
+            $(#[target_feature(enable = $features)])?
+            unsafe fn sift<V: super::vector::Vector>(
+                table: *const u8,
+                len: usize,
+                mask: u64,
+                value: u64,
+                hits: &mut [u64],
+            ) {
+                // SAFETY: the promise of SiftFn, passed on; this function is compiled
+                // for V's instruction set.
+                unsafe { super::generic::sift::<V>(table, len, mask, value, hits) }
+            }
             $(#[target_feature(enable = $features)])?
             unsafe fn run<
                 V: super::vector::Vector,
@@ -188,7 +236,20 @@ macro_rules! functions {
                     (true, true, true) => run::<V, true, true, true>,
                 }
             }
-            if form.narrow { choose::<$narrow>(form) } else { choose::<$wide>(form) }
+            use super::vector::Vector;
+            if form.narrow {
+                super::Functions {
+                    scan: choose::<$narrow>(form),
+                    sift: sift::<$narrow>,
+                    lanes: <$narrow>::LANES,
+                }
+            } else {
+                super::Functions {
+                    scan: choose::<$wide>(form),
+                    sift: sift::<$wide>,
+                    lanes: <$wide>::LANES,
+                }
+            }
         }
     };
 }

@@ -111,12 +111,40 @@ type ScanFn = unsafe fn(
     jumps: &mut [u64],
 ) -> u64;
 
+/// Finds the entries that are `value` under `mask`; see [`Scan::sift`].
+///
+/// # Safety
+/// `len` entries of the width that the function was chosen for, a multiple of the
+/// lanes of its registers, are readable at `table`, `hits` has at least
+/// `len.div_ceil(64)` words, and the machine has the instruction set.
+type SiftFn = unsafe fn(table: *const u8, len: usize, mask: u64, value: u64, hits: &mut [u64]);
+
+/// What an instruction set has for one form of entries.
+#[derive(Clone, Copy)]
+struct Functions {
+    scan: ScanFn,
+    sift: SiftFn,
+    /// Entries a register holds.
+    lanes: usize,
+}
+
 /// A scan made ready: instruction set, entry format and masks are settled.
 #[derive(Clone, Copy)]
 pub struct Scan {
     masks: Masks,
-    function: ScanFn,
+    functions: Functions,
+    /// For tables that do not fill the registers.
+    short: SiftFn,
     format: EntryFormat,
+}
+
+/// A mask for entries as they lie, of one for entries in order.
+fn turn(format: EntryFormat, mask: u64) -> u64 {
+    match (format.big_endian, format.bytes) {
+        (false, _) => mask,
+        (true, 4) => u64::from((mask as u32).swap_bytes()),
+        (true, _) => mask.swap_bytes(),
+    }
 }
 
 impl Scan {
@@ -129,14 +157,9 @@ impl Scan {
         // Comparing for equality does not care for byte order as long as the masks
         // are turned round with the entries; only the step is arithmetic, and for it
         // the functions with SWAP put the bytes in order.
-        let turn = |mask: u64| match (format.big_endian, format.bytes) {
-            (false, _) => mask,
-            (true, 4) => u64::from((mask as u32).swap_bytes()),
-            (true, _) => mask.swap_bytes(),
-        };
         let masks = Masks {
-            key: turn(masks.key),
-            zero: turn(masks.zero),
+            key: turn(format, masks.key),
+            zero: turn(format, masks.zero),
             ..masks
         };
         let form = generic::Form {
@@ -145,7 +168,7 @@ impl Scan {
             step: masks.address != 0,
             swap: format.big_endian,
         };
-        let function = match isa {
+        let functions = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86_64::avx2(form),
             #[cfg(target_arch = "x86_64")]
@@ -156,7 +179,8 @@ impl Scan {
         };
         Self {
             masks,
-            function,
+            functions,
+            short: scalar::scalar(form).sift,
             format,
         }
     }
@@ -192,7 +216,7 @@ impl Scan {
         // function was chosen for; the bitmaps were just checked; Scan::new checked
         // the instruction set.
         let any = unsafe {
-            (self.function)(
+            (self.functions.scan)(
                 table.as_ptr(),
                 len,
                 ahead.as_ptr(),
@@ -203,6 +227,28 @@ impl Scan {
         };
         ends[(len - 1) / 64] |= 1 << ((len - 1) % 64);
         any == 0
+    }
+
+    /// Sets bit `i` of `hits` where entry `i` is `value` under `mask`, and clears the
+    /// others. Mask and value are those of entries in order.
+    ///
+    /// # Panics
+    /// Where `hits` has fewer than `len.div_ceil(64)` words.
+    #[inline]
+    pub fn sift(&self, table: &Entries<'_>, mask: u64, value: u64, hits: &mut [u64]) {
+        let len = table.len();
+        assert!(hits.len() >= len.div_ceil(64));
+        debug_assert_eq!(table.format(), self.format);
+        let function = if len.is_multiple_of(self.functions.lanes) {
+            self.functions.sift
+        } else {
+            self.short
+        };
+        let (mask, value) = (turn(self.format, mask), turn(self.format, value));
+        // SAFETY: Entries vouches for len entries of its format, which is the one the
+        // functions were chosen for, and a scalar register is one entry; hits was just
+        // checked; Scan::new checked the instruction set.
+        unsafe { function(table.as_ptr(), len, mask, value, hits) };
     }
 }
 

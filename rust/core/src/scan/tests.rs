@@ -132,7 +132,8 @@ fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Mas
     // Bits that the scan has to clear, not only to set.
     let (mut ends, mut jumps) = (vec![!0; words], vec![!0; words]);
     let view = Entries::new(RawBytes::from_slice(raw), format);
-    let uniform = Scan::new(isa, format, *masks).run(&view, &view, &mut ends, &mut jumps);
+    let scan = Scan::new(isa, format, *masks);
+    let uniform = scan.run(&view, &view, &mut ends, &mut jumps);
     let (want_ends, want_jumps) = naive(table, masks);
     let bit = |map: &[u64], i: usize| map[i / 64] >> (i % 64) & 1 != 0;
     for i in 0..words * 64 {
@@ -149,6 +150,14 @@ fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Mas
         .chain(&want_jumps)
         .any(|&b| b);
     assert_eq!(uniform, !breaks);
+    let mut hits = vec![!0; words];
+    for value in [0, table[0] & masks.key, table[table.len() / 2] & masks.key] {
+        scan.sift(&view, masks.key, value, &mut hits);
+        for i in 0..words * 64 {
+            let want = table.get(i).is_some_and(|e| e & masks.key == value);
+            assert_eq!(bit(&hits, i), want, "sift: {isa} {format:?} entry {i}");
+        }
+    }
 }
 
 /// What the processor says it has, read by other means than [`Isa::is_available`], so
