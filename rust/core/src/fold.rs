@@ -630,9 +630,7 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         let inherited = self.inherited | self.depth.table_state(entry);
         let below = descent.child.map(|child| match child {
             Child::Table(table) => Piece::Table(table, inherited),
-            Child::Absent(_) => {
-                Piece::Atom(absent_table(self.plan, self.table.depth, entry))
-            }
+            Child::Absent(_) => Piece::Atom(absent_table(self.plan, self.table.depth, entry)),
         });
         let below = below.map(|piece| Part { at, piece });
         if !descent.shadow {

@@ -221,10 +221,9 @@ pub(crate) fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
 
 /// Index of the last set bit; 0 where there is none.
 fn last_bit(words: &[u64]) -> usize {
-    words
-        .iter()
-        .rposition(|&word| word != 0)
-        .map_or(0, |word| word * 64 + 63 - words[word].leading_zeros() as usize)
+    words.iter().rposition(|&word| word != 0).map_or(0, |word| {
+        word * 64 + 63 - words[word].leading_zeros() as usize
+    })
 }
 
 /// A word of the bitmap whose bits from `low` to `high` are set.
@@ -859,7 +858,11 @@ impl<'a> ChunkScan<'a> {
                 } else {
                     node.leaves = count;
                 }
-                node.breaks = if self.plan.is_separate() { count - 1 } else { 0 };
+                node.breaks = if self.plan.is_separate() {
+                    count - 1
+                } else {
+                    0
+                };
                 (node.first, node.first_entry) = (node.low, entry);
                 (node.last, node.last_entry) = (node.high, entries.get(high));
             }
