@@ -84,7 +84,7 @@ test-rust: $(BIN)/python  ## the core's tests
 
 .PHONY: test-python
 test-python: $(STAMPS)/extension $(STAMPS)/tools  ## the tests under tests/
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test-notebooks
 test-notebooks: $(STAMPS)/extension $(STAMPS)/tools  ## runs docs/notebooks
