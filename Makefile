@@ -51,7 +51,7 @@ $(STAMPS)/tools: $(BIN)/python pyproject.toml
 	@mkdir -p $(STAMPS)
 	$(BIN)/python -c 'import tomllib; \
 	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(line for extra in ("frames", "plot", "browser", "notebooks", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
+	  print(*(line for extra in ("frames", "plot", "browser", "notebooks", "docs", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/tools.txt
 	@touch $@
 
@@ -139,6 +139,12 @@ test-neon: deps-neon  ## the core's tests on emulated AArch64
 test-browser: $(STAMPS)/extension $(STAMPS)/tools  ## the report, clicked through in Chromium
 	@command -v chromium >/dev/null || { $(APT) update -q && $(APT_INSTALL) chromium fonts-dejavu-core; }
 	$(BIN)/python -m pytest tests/browser
+
+# ---- To be read ----------------------------------------------------------------------
+
+.PHONY: docs
+docs: $(STAMPS)/extension $(STAMPS)/tools  ## the site, in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # ---- To be fast ----------------------------------------------------------------------
 
