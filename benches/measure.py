@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from images import PAGE, SKIP, Made
+from limits import limits
 
 import fastwalk as fw
 from fastwalk import _fastwalk
 from fastwalk.mappings import Mappings
-from limits import limits
 
 ROUNDS = 15
 
@@ -105,7 +105,7 @@ class Walked:
             self.made.roots[0], first, last, True
         )
         answer = self.made.answer
-        assert rows == answer["rows"] and leaves == answer["leaves"], (rows, leaves)
+        assert (rows, leaves) == (answer["rows"], answer["leaves"])
         want = (answer["start"] + answer["size"] + answer["attributes"]) % (1 << 64)
         assert checksum == want
         return float(seconds)
