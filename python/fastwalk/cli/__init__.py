@@ -49,7 +49,8 @@ def run(arguments: list[str]) -> int:
 
     try:
         if not arguments or arguments[0] not in COMMANDS:
-            return _overview(arguments)
+            # What follows the name of no command does not matter.
+            return _overview(arguments[:1])
         return _command(arguments[0], arguments[1:])
     except FastwalkError as error:
         sys.stdout.flush()

@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import fastwalk
+from fastwalk._fastwalk import isas
 from fastwalk.errors import FastwalkError
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace, Image
+
+
+MOST_THREADS = 1024
+"""As many as the core takes."""
 
 
 class UsageError(FastwalkError):
@@ -44,6 +49,24 @@ def count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return value
+
+
+def threads(text: str) -> int:
+    """A number of threads that there can be."""
+    value = number(text)
+    if not 1 <= value <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} threads are not 1 to {MOST_THREADS}")
+    return value
+
+
+def isa(text: str) -> str:
+    """An instruction set that this machine has."""
+    known = isas()
+    if text not in known:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not here; this machine has {', '.join(known)}"
+        )
+    return text
 
 
 def image_arguments(parser: argparse.ArgumentParser, name: str = "IMAGE") -> None:
@@ -102,8 +125,8 @@ def space_arguments(parser: argparse.ArgumentParser) -> None:
 def work_arguments(parser: argparse.ArgumentParser) -> None:
     """How to work."""
     group = parser.add_argument_group("the work")
-    group.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
-    group.add_argument("--isa", metavar="NAME", help="scalar, avx2, avx512 or neon")
+    group.add_argument("--threads", type=threads, metavar="N", help="threads (default: all)")
+    group.add_argument("--isa", type=isa, metavar="NAME", help="scalar, avx2, avx512 or neon")
     group.add_argument("--budget", type=count, metavar="ROWS", help="most rows to allocate")
 
 

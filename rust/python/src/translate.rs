@@ -7,6 +7,7 @@ use crate::run::pool;
 use crate::spec::Plan;
 use crate::walk::{SpanTuple, spans};
 use fastwalk_core::addr::Pa;
+use fastwalk_core::image::{PhysicalMemory, ReadError};
 use fastwalk_core::plan::Coalesce;
 use fastwalk_core::translate::{Translator, classify as classify_entries};
 use pyo3::buffer::PyBuffer;
@@ -43,7 +44,8 @@ pub fn translate(
     let found = py
         .detach(|| {
             let translator = Translator::new(plan, memory, Pa(root), &spans);
-            pool.install(|| translator.translate(&vas))
+            let found = pool.install(|| translator.translate(&vas))?;
+            unchanged(memory).map(|()| found)
         })
         .map_err(|error| read_error(py, &error))?;
     Ok(Translations {
@@ -53,6 +55,15 @@ pub fn translate(
         attributes: Column::new(py, found.attributes)?,
         effective: Column::new(py, found.effective)?,
     })
+}
+
+/// What was read of a file that shrank meanwhile is worth nothing.
+fn unchanged(memory: &dyn PhysicalMemory) -> Result<(), ReadError> {
+    if memory.changed() {
+        Err(ReadError::Changed)
+    } else {
+        Ok(())
+    }
 }
 
 /// (depth, table, index, entry or None) for each table on the way, and (pa, status,
@@ -74,6 +85,7 @@ pub fn path(
     let translator = Translator::new(plan, &*image.memory, Pa(root), &spans);
     let (steps, end) = translator
         .path(va)
+        .and_then(|found| unchanged(&*image.memory).map(|()| found))
         .map_err(|error| read_error(py, &error))?;
     Ok((
         steps
