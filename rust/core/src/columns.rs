@@ -1,5 +1,7 @@
 //! The result of a walk: whole columns, allocated once at the counted size.
 
+use crate::memory::zeros;
+
 /// A row, before it is put into columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
@@ -45,13 +47,13 @@ impl Columns {
     /// `rows` rows of zeros. The memory is only touched when it is written.
     pub fn new(rows: usize) -> Self {
         Self {
-            start: vec![0; rows],
-            size: vec![0; rows],
-            pa: vec![0; rows],
-            attributes: vec![0; rows],
-            effective: vec![0; rows],
-            depth: vec![0; rows],
-            kind: vec![0; rows],
+            start: zeros(rows),
+            size: zeros(rows),
+            pa: zeros(rows),
+            attributes: zeros(rows),
+            effective: zeros(rows),
+            depth: zeros(rows),
+            kind: zeros(rows),
         }
     }
 

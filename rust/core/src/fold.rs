@@ -623,6 +623,12 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         }
     }
 
+    /// Asks for the table after the one that comes next.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.children.prefetch(1);
+    }
+
     fn entry(&mut self, index: usize) -> Option<Part> {
         let at = (index as u64) << self.depth.shift;
         let entry = self.entries.get(index);

@@ -11,7 +11,7 @@ use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::plan::{Action, Edge, Label, Plan, PlanDepth, leaf_address};
-use crate::scan::{Isa, Scan};
+use crate::scan::{Isa, Scan, prefetch};
 use crate::spec::Pairs;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -547,6 +547,27 @@ impl Children<'_, '_> {
             node,
         };
         (node != ABSENT && !self.tree.is_absent(table)).then_some(table)
+    }
+
+    /// Asks for the table `count` further on, if its rows will have to be read.
+    #[inline]
+    pub fn prefetch(&self, count: usize) {
+        let tree = self.tree;
+        if tree.is_last(self.depth) {
+            return;
+        }
+        match tree.levels[self.depth].children.get(self.slot + count) {
+            None | Some(&ABSENT) => {}
+            Some(&node) => {
+                let table = Table {
+                    depth: self.depth + 1,
+                    node,
+                };
+                if tree.node(table).bitmap != UNIFORM {
+                    prefetch(&tree.entries(table));
+                }
+            }
+        }
     }
 
     /// What the next entry of kind table, which is `entry`, leads to.

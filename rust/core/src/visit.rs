@@ -210,7 +210,7 @@ impl Visit<'_, '_, '_> {
             let before = parts.stale;
             if let Piece::Table(child, below) = part.piece
                 && inside
-                && self.flat(child, below, first.wrapping_add(self.span.base), visitor)
+                && self.flat(&parts, child, below, first, visitor)
             {
                 continue;
             }
@@ -242,7 +242,14 @@ impl Visit<'_, '_, '_> {
     }
 
     /// Shows a table row by row, if it can be; true where that was all.
-    fn flat(&self, table: Table, inherited: u8, va: u64, visitor: &mut impl Visitor) -> bool {
+    fn flat(
+        &self,
+        parts: &Parts<'_, '_, '_>,
+        table: Table,
+        inherited: u8,
+        start: u64,
+        visitor: &mut impl Visitor,
+    ) -> bool {
         let tree = self.fold.tree();
         let plan = tree.plan();
         let depth = &plan.depths[table.depth];
@@ -253,6 +260,7 @@ impl Visit<'_, '_, '_> {
         if breaks == 0 {
             return false;
         }
+        parts.prefetch();
         let (ends, atoms) = tree.rows(table);
         visitor.flat(&Flat {
             plan,
@@ -264,7 +272,7 @@ impl Visit<'_, '_, '_> {
             all_leaves: tree.atoms(table).1 == 0,
             rows: breaks + 1,
             inherited,
-            va,
+            va: start.wrapping_add(self.span.base),
         })
     }
 

@@ -146,11 +146,28 @@ fn scan_masks(
 /// Whether two atoms that differ in what the scan compares differ in what
 /// [`Plan::joins`] compares: see [`PlanDepth::distinct`].
 fn tells_apart(rules: &[PlanRule], masks: &Masks) -> bool {
+    // Bits that are the same in all entries of a rule: those that it tests, and those
+    // by whose single test an earlier rule would have matched.
+    let known = |number: usize| {
+        let earlier = rules[..number]
+            .iter()
+            .filter(|rule| rule.mask.is_power_of_two())
+            .map(|rule| (rule.mask, rule.mask & !rule.value));
+        let own = (rules[number].mask, rules[number].value);
+        earlier
+            .chain([own])
+            .fold((0, 0), |(masks, values), (mask, value)| {
+                (masks | mask, values & !mask | value)
+            })
+    };
     let atoms = || {
-        rules.iter().filter_map(|rule| match &rule.action {
-            Action::Atom(atom) => Some((rule, atom)),
-            _ => None,
-        })
+        rules
+            .iter()
+            .enumerate()
+            .filter_map(|(i, rule)| match &rule.action {
+                Action::Atom(atom) => Some((known(i), atom)),
+                _ => None,
+            })
     };
     // Under the zero test's mask atoms are all alike: none of them is zero.
     let zeros_are_gaps = masks.zero == 0
@@ -159,14 +176,13 @@ fn tells_apart(rules: &[PlanRule], masks: &Masks) -> bool {
             .take_while(|rule| matches!(rule.action, Action::Gap))
             .any(|rule| (rule.mask, rule.value) == (masks.zero, 0));
     zeros_are_gaps
-        && atoms().enumerate().all(|(i, (rule, atom))| {
-            // What a rule tests is the same in all its entries.
-            let seen = masks.key & !rule.mask & !atom.key_mask == 0;
-            seen && atoms().take(i).all(|(other_rule, other)| {
-                let both = rule.mask & other_rule.mask & atom.key_mask & other.key_mask;
+        && atoms().enumerate().all(|(i, ((mask, value), atom))| {
+            let seen = masks.key & !mask & !atom.key_mask == 0;
+            seen && atoms().take(i).all(|((other_mask, other_value), other)| {
+                let both = mask & other_mask & atom.key_mask & other.key_mask;
                 atom.label != other.label
                     || atom.level != other.level
-                    || (rule.value ^ other_rule.value) & both != 0
+                    || (value ^ other_value) & both != 0
             })
         })
 }
