@@ -12,9 +12,10 @@ from .errors import ImageError, LayoutError
 from .layout import Layout, load
 
 if TYPE_CHECKING:
-    from .detect import Detection, Space
+    from .detect import Detection
     from .detect.kallsyms import Symbols
     from .space import AddressSpace
+    from .spaces import Spaces
 
 
 LARGEST_HASHED = 1 << 30
@@ -241,20 +242,24 @@ class Image:
         except NotDetected as error:
             raise LayoutError(f"{self.name}: {error}") from None
 
-    def spaces(self) -> tuple[Space, ...]:
+    def spaces(self) -> Spaces:
         """Every root that was found, with the evidence for it: the kernel's first, then
         processes by number and name, then others. ``image.space(root=found.name)``
-        opens one. Of a layout that was given, its roots. LayoutError where neither a
-        kernel nor page tables are to be found."""
+        opens one; ``image.spaces().walk()`` walks them all. Of a layout that was given,
+        its roots. LayoutError where neither a kernel nor page tables are to be found."""
         from .detect import Space
+        from .spaces import Spaces
 
         found = self.searched
         if found is not None:
-            return found.spaces
+            return Spaces(self, found.spaces)
         layout = self.layout
-        return tuple(
-            Space(name, root, layout.mode_of(root), "the layout")
-            for name, root in layout.roots.items()
+        return Spaces(
+            self,
+            (
+                Space(name, root, layout.mode_of(root), "the layout")
+                for name, root in layout.roots.items()
+            ),
         )
 
     @cached_property

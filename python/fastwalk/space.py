@@ -272,28 +272,37 @@ class AddressSpace:
         """The true mappings: rows contiguous in physical memory, but for the KASAN shadow,
         where a row is what has equal attributes (terabytes of it are one page of zeros).
         What :mod:`fastwalk.analysis` works on."""
-        from .analysis.shadow import shadow_of
-
-        origin = self.origin("physical")
-        shadow = shadow_of(self.layout, origin.spaces[0])
         work = (threads, isa, budget, progress)
+        shadow = self.shadow_range()
         if shadow is None:
             return self.walk(None, None, "physical", "keep", *work)
-        low = shadow.start
+        low, end = shadow
+        parts = [
+            self.walk(0, low, "physical", "keep", *work),
+            self.walk(low, end, "attributes", "keep", *work),
+        ]
+        if end < TOP:
+            parts.append(self.walk(end, TOP, "physical", "keep", *work))
+        return parts[0].joined(parts[1:], self.origin("physical"))
+
+    def shadow_range(self) -> tuple[int, int] | None:
+        """First address and end of what the kernel maps as KASAN shadow, if its layout says
+        where that is."""
+        from .analysis.shadow import shadow_of
+
+        shadow = shadow_of(self.layout, self.origin().spaces[0])
+        if shadow is None:
+            return None
         # x86 with 5 levels fills the whole root entry in which the shadow begins
         # (arch/x86/mm/kasan_init_64.c, kasan_early_p4d_populate).
         spec = self.mode.spec
         entry = 1 << spec.page_bits + sum(depth.index_bits for depth in spec.depths[1:])
-        above = low & -entry
-        if above < low and self.count(above, low, "physical").rows > MOST_ROWS:
-            low = above
-        parts = [
-            self.walk(0, low, "physical", "keep", *work),
-            self.walk(low, shadow.last + 1, "attributes", "keep", *work),
-        ]
-        if shadow.last + 1 < TOP:
-            parts.append(self.walk(shadow.last + 1, TOP, "physical", "keep", *work))
-        return parts[0].joined(parts[1:], origin)
+        above = shadow.start & -entry
+        if above < shadow.start:
+            before = self.count(above, shadow.start, "physical")
+            if before.rows > MOST_ROWS:
+                return above, shadow.last + 1
+        return shadow.start, shadow.last + 1
 
     def origin(self, coalesce: str = "attributes") -> Origin:
         """Where this space is from, as results keep it."""

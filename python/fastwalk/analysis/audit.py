@@ -22,7 +22,7 @@ from .findings import Findings, Part
 from .intervals import ONE, Union, meet, outside, union
 from .rules import EXEMPTIONS
 from .sections import IMAGE, Sections, kernel_start
-from .shadow import shadow_of
+from .shadow import physical_last, shadow_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,12 +54,8 @@ class Columns:
         """Those of one space."""
         walked = origin.spaces[0]
         last = maps.start + (maps.size - ONE)
-        pa_last = maps.pa + (maps.size - ONE)
-        shadow = shadow_of(origin.layout, walked)
-        if shadow is not None:
-            # Rows of shadow may repeat one page: of them only the first is known.
-            inside = (maps.start <= np.uint64(shadow.last)) & (last >= np.uint64(shadow.start))
-            pa_last = np.where(inside, maps.pa, pa_last)
+        physical = origin.coalesce in ("physical", "none")
+        pa_last = physical_last(maps) if physical else maps.pa + (maps.size - ONE)
         return cls(
             maps,
             maps.spec,

@@ -78,7 +78,7 @@ def kernel_start(layout: Layout, walked: Walked) -> int | None:
     windows = [window for half in spec.halves for window in half.windows]
     upper = [window.base for window in windows if window.base >> 63]
     if upper:
-        return None if walked.half == "lower" else min(upper)
+        return None if walked.half == "low" else min(upper)
     view = layout.views.get(walked.view or layout.default_view)
     above = [marker.address for marker in view.markers if marker.address] if view else []
     return min(above, default=None)

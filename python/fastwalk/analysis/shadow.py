@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .. import arch
 from ..layout import Layout
+from ..mappings import Mappings
 from ..origin import Walked
 
 
@@ -63,3 +64,24 @@ def _bounds(layout: Layout) -> tuple[int, int] | None:
     if len(named) != 2:
         return None
     return named[0].address, named[1].address
+
+
+def physical_last(maps: Mappings) -> NDArray[np.uint64]:
+    """The last physical address of each row. Of a row of shadow, which may repeat one page,
+    the last of its first page. ValueError where rows are not contiguous in physical
+    memory."""
+    origin = maps.origin
+    if origin is not None and origin.coalesce not in ("physical", "none"):
+        raise ValueError(
+            "rows are not contiguous in physical memory; take them from walk_physical()"
+        )
+    one = np.uint64(1)
+    last = maps.pa + (maps.size - one)
+    shadow = shadow_of(origin.layout, origin.spaces[0]) if origin else None
+    if shadow is None:
+        return last
+    inside = (maps.start <= np.uint64(shadow.last)) & (
+        maps.start + (maps.size - one) >= np.uint64(shadow.start)
+    )
+    page = np.uint64((1 << maps.spec.page_bits) - 1)
+    return np.where(inside, maps.pa + page, last)

@@ -21,6 +21,7 @@ COMMANDS = {
     "walk": "what is mapped where, with effective permissions",
     "translate": "where addresses lead, table by table",
     "audit": "what should not be mapped like that",
+    "aliases": "every address that leads to physical memory",
     "diff": "what changed between two images",
     "report": "all of it in one HTML file, to look at and to pass on",
 }
@@ -74,7 +75,7 @@ def _command(name: str, arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.arguments(parser)
-    status = module.run(parser.parse_args(arguments))
+    status = module.run(parser.parse_intermixed_args(arguments))
     sys.stdout.flush()
     return int(status)
 

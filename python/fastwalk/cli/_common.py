@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import io
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from fastwalk.errors import FastwalkError
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace, Image
+    from fastwalk.frames import Frame
+    from fastwalk.mappings import Mappings
 
 
 MOST_THREADS = 1024
@@ -247,6 +251,49 @@ def binary_out(options: argparse.Namespace) -> Iterator[BinaryIO]:
         raise _unwritable(options.output, error) from None
     with file:
         yield file
+
+
+def write_frame(frame: Frame, options: argparse.Namespace) -> None:
+    """Columns as CSV, JSON, Parquet or Arrow."""
+    if options.format in ("parquet", "arrow"):
+        with binary_out(options) as file:
+            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+        return
+    names = list(frame.columns)
+    columns = [
+        [frame.categories[name][number] for number in column.tolist()]
+        if name in frame.categories
+        else column.tolist()
+        for name, column in frame.columns.items()
+    ]
+    with text_out(options) as out:
+        if options.format == "csv":
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows(zip(*columns, strict=True))
+            return
+        rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+        out.write("[")
+        separator = "\n"
+        for row in rows:
+            out.write(separator + json.dumps(row))
+            separator = ",\n"
+        out.write("\n]\n")
+
+
+def walk_physical(options: argparse.Namespace) -> Mappings:
+    """The true mappings of one space, or with --all-spaces of all; warnings go to standard
+    error."""
+    work = (options.threads, options.isa, options.budget, True)
+    if options.all_spaces:
+        if any((options.view, options.root, options.mode, options.half)):
+            raise UsageError("--all-spaces is all of them; leave --view, --root and --mode out")
+        maps = open_image(options).spaces().walk_physical(*work)
+    else:
+        maps = choose_space(options).walk_physical(*work)
+    for warning in maps.warnings:
+        warn(warning)
+    return maps
 
 
 def _unwritable(path: str, error: OSError) -> FastwalkError:

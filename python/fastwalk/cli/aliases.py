@@ -1,0 +1,107 @@
+"""Show every virtual address that leads to physical memory, in one address space or in all.
+
+Without PA: which physical memory is mapped more than once, and how often.
+
+example: fastwalk aliases vmcore 0x1a16000 --all-spaces
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from . import _common as common
+
+if TYPE_CHECKING:
+    from fastwalk.analysis.aliases import Counts, ReverseMap
+    from fastwalk.frames import Columnar
+
+
+def physical(text: str) -> tuple[int, int]:
+    """An address, FIRST-LAST or FIRST+SIZE, as first address and size."""
+    first, mark, rest = text.partition("+" if "+" in text else "-")
+    start = common.address(first)
+    if not mark:
+        return start, 1
+    end = common.number(rest)
+    size = end if mark == "+" else end - start + 1
+    if size < 1 or start + size > 1 << 64:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no range; write 0x1000-0x1fff or 0x1000+0x1000"
+        )
+    return start, size
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.image_arguments(parser)
+    parser.add_argument(
+        "ranges",
+        nargs="*",
+        type=physical,
+        metavar="PA",
+        help="physical address, FIRST-LAST, or FIRST+SIZE",
+    )
+    common.space_arguments(parser)
+    common.work_arguments(parser)
+    common.out_arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    parser.add_argument(
+        "--all-spaces", action="store_true", help="look in every address space of the image"
+    )
+    parser.add_argument(
+        "--min",
+        type=common.count,
+        default=2,
+        metavar="N",
+        help="without PA: show what has at least so many mappings (default: 2)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Shows them."""
+    from fastwalk.analysis.aliases import ReverseMap
+
+    maps = common.walk_physical(options)
+    found = ReverseMap(maps)
+    if not options.ranges:
+        return _counts(found, options)
+    parts = [found.find(pa, size) for pa, size in options.ranges]
+    rows = parts[0].joined(parts[1:], maps.origin)
+    if options.format in ("parquet", "arrow", "csv", "json"):
+        return write(rows, options)
+    with common.text_out(options) as out:
+        for (pa, size), part in zip(options.ranges, parts, strict=True):
+            out.write(f"{pa:#x}-{pa + size - 1:#x}: {len(part)} mappings\n")
+            for index in range(len(part)):
+                out.write(f"{part.row_text(index)}\n")
+    return 0
+
+
+def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
+    counts = found.counts().at_least(options.min)
+    if options.format != "text":
+        return write(counts, options)
+    from fastwalk.mappings import size_text
+
+    with common.text_out(options) as out:
+        columns = (counts.columns[name].tolist() for name in counts.NAMES)
+        for pa, size, mappings, writable, executable, user in zip(*columns, strict=True):
+            out.write(
+                f"{pa:#014x}-{pa + size:#014x} {size_text(size):>9} {mappings} mappings: "
+                f"{writable} writable, {executable} executable, {user} user\n"
+            )
+        out.write(f"{_total(counts)} in {len(counts)} ranges have {options.min} mappings or more\n")
+    return 0
+
+
+def _total(counts: Counts) -> str:
+    from fastwalk.mappings import size_text
+
+    total = int(counts.columns["size"].sum())
+    return size_text(total) if total else "nothing"
+
+
+def write(what: Columnar, options: argparse.Namespace) -> int:
+    """Columns in a format for programs."""
+    common.write_frame(what.frame(), options)
+    return 0
