@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastwalk
+from fastwalk.analysis.audit import audit
 from fastwalk.arch.spec import EXEC, WRITE
 from fastwalk.layout import Marker
 from fastwalk.mappings import Mappings
-from fastwalk.view import hilbert, regions, scale, treemap
-from fastwalk.view.html import table
+from fastwalk.view import changes, hilbert, regions, scale, treemap
+from fastwalk.view.html import spaces_table, table
 
 mpl.use("Agg")
 
@@ -242,3 +243,44 @@ def test_other_machines_are_drawn(name: str, tmp_path: Path) -> None:
     space = opened(name, tmp_path)
     for ax in (space.walk().plot(), space.tables().plot()):
         assert len(np.unique(drawn(ax).reshape(-1, 3), axis=0)) > 5
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> fastwalk.AddressSpace:
+    return opened("x86_64-6.12-4level", tmp_path_factory.mktemp("plain"))
+
+
+def test_changes_are_drawn_by_section_and_sort(
+    plain: fastwalk.AddressSpace, space: fastwalk.AddressSpace
+) -> None:
+    found = fastwalk.diff(plain.walk_physical(), space.walk_physical())
+    names, total, count = changes.bytes_by_section(found)
+    assert count.sum() == len(found)
+    assert total.sum() == found.columns["size"].sum()
+    assert "vmalloc() Area" in names
+    for dark in (False, True):
+        ax = found.plot(dark=dark)
+        pixels = drawn(ax)
+        for lane in np.flatnonzero(count.sum(axis=0)).tolist():
+            of = changes.LANES[lane]
+            assert near(pixels, of.dark if dark else of.light) > 20, of.name
+        assert [label.get_text() for label in ax.get_yticklabels()] == names
+
+
+def test_no_change_is_said(plain: fastwalk.AddressSpace) -> None:
+    found = fastwalk.diff(plain.walk(), plain.walk())
+    assert found.plot().texts[0].get_text() == "no change"
+    assert "no change" in found._repr_html_()
+
+
+def test_notebook_tables_of_analyses(
+    plain: fastwalk.AddressSpace, space: fastwalk.AddressSpace
+) -> None:
+    changed = fastwalk.diff(plain.walk_physical(), space.walk_physical())._repr_html_()
+    assert changed.count("<tr>") == 12
+    assert "appeared" in changed
+    findings = audit(space.walk_physical(), space.tables())._repr_html_()
+    assert "writable and executable by the kernel" in findings
+    assert "vmalloc() Area+0x5000" in findings
+    assert "10 more" in findings
+    assert "init_top_pgt" in spaces_table(space.image.spaces())

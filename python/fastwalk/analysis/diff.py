@@ -25,6 +25,8 @@ from .sections import IMAGE, Sections
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..view.changes import DiffPlot
+
     U64 = NDArray[np.uint64]
     Rows = NDArray[np.intp]
 
@@ -292,6 +294,25 @@ class Diff(Columnar):
 
     def __repr__(self) -> str:
         return f"<fastwalk.Diff: {self.summary()}>"
+
+    def __getitem__(self, key: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Diff:
+        columns = {name: column[key] for name, column in self.columns.items()}
+        picked = Diff(columns, self.spec, self.spaces, self.sections, self.names)
+        picked.shifts, picked.relocated = self.shifts, self.relocated
+        picked.judged_moves = self.judged_moves
+        return picked
+
+    def _repr_html_(self) -> str:
+        from ..view.html import diff_table
+
+        return diff_table(self)
+
+    @property
+    def plot(self) -> DiffPlot:
+        """``plot()``: how much of what changed, with matplotlib."""
+        from ..view.changes import DiffPlot
+
+        return DiffPlot(self)
 
     def summary(self) -> str:
         """Numbers and sizes, on one line."""

@@ -157,6 +157,11 @@ class Findings(Columnar):
         counts = ", ".join(f"{count} {name}" for name, count in self.counts().items())
         return f"<fastwalk.Findings: {counts or 'none'}>"
 
+    def _repr_html_(self) -> str:
+        from ..view.html import findings_table
+
+        return findings_table(self)
+
     def counts(self) -> dict[str, int]:
         """How many of each rule that has any, the worst first."""
         numbers = np.bincount(self.columns["rule"], minlength=len(RULES))

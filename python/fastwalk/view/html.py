@@ -11,10 +11,14 @@ import numpy as np
 from .regions import rough_size
 
 if TYPE_CHECKING:
+    from ..analysis.diff import Diff
+    from ..analysis.findings import Findings
+    from ..detect import Space
     from ..mappings import Mappings, Tables
 
 SHOWN = 10
 """Rows that a notebook shows; of more, half from either end."""
+MOST_SPACES = 50
 
 _LEFT = "text-align:left;white-space:pre;font-variant-numeric:tabular-nums"
 _RIGHT = "text-align:right;white-space:pre;font-variant-numeric:tabular-nums"
@@ -91,10 +95,7 @@ def mappings_table(maps: Mappings) -> str:
     names = ["addresses", "size", "level", "physical", "allowed", "attributes"]
     if "space" in maps.columns:
         names.insert(0, "space")
-    rows = [row(index) for index in first]
-    if last:
-        rows.append([f"... {len(maps) - len(first) - len(last)} more ..."])
-        rows += [row(index) for index in last]
+    rows = _with_gap([row(i) for i in first], [row(i) for i in last], len(maps))
     mapped = int(maps.size[maps.is_leaf].sum(dtype=np.uint64))
     partial = "" if maps.complete else ", incomplete"
     caption = f"{len(maps)} rows, {rough_size(mapped)} mapped, {spec.name}{partial}"
@@ -137,3 +138,64 @@ def tables_rows(tables: Tables) -> str:
     cells = ("".join(f'<td class="number">{escape(cell)}</td>' for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def diff_table(found: Diff) -> str:
+    """Of what changed."""
+    first, last = ends(len(found))
+    names = ["change", "section", "addresses", "size", "before", "after"]
+
+    def rows_of(part: range) -> list[list[object]]:
+        return [
+            [
+                one.change,
+                one.section,
+                f"{one.start:#018x}-{(one.start + one.size) % (1 << 64):#018x}",
+                Number(rough_size(one.size or 1 << 64)),
+                one.before,
+                one.after,
+            ]
+            for one in found[slice(part.start, part.stop)]
+        ]
+
+    notes = [f"{found.relocated} stretches stand elsewhere in their section"]
+    shown = _with_gap(rows_of(first), rows_of(last), len(found))
+    caption = f"{found.names[0]} to {found.names[1]}: {found.summary()}"
+    return table(caption, names, shown, notes if found.relocated else [])
+
+
+def findings_table(found: Findings) -> str:
+    """Of an audit: the worst first."""
+    rows = [
+        [
+            one.severity, one.rule.title, f"{one.start:#018x}",
+            Number(rough_size(one.size or 1 << 64)), one.place, one.detail,
+        ]
+        for one in found[slice(SHOWN)]
+    ]  # fmt: skip
+    counts = ", ".join(f"{count} {rule}" for rule, count in found.counts().items())
+    shown = _with_gap(rows, [], len(found))
+    names = ["severity", "what", "address", "size", "where", "detail"]
+    notes = [f"not judged: {rule}: {why}" for rule, why in found.skipped]
+    return table(f"{len(found)} findings: {counts or 'none'}", names, shown, notes)
+
+
+def spaces_table(found: Sequence[Space]) -> str:
+    """Of address spaces that were found."""
+    rows = [
+        [
+            ", ".join((one.name, *one.aliases)), Number(f"{one.root.pa:#x}"), one.root.role,
+            one.mode, "" if one.pid is None else Number(one.pid), one.comm or "", one.evidence,
+        ]
+        for one in found[:MOST_SPACES]
+    ]  # fmt: skip
+    names = ["name", "root", "role", "mode", "pid", "command", "evidence"]
+    return table(f"{len(found)} address spaces", names, _with_gap(rows, [], len(found)))
+
+
+def _with_gap(
+    first: Sequence[Sequence[object]], last: Sequence[Sequence[object]], count: int
+) -> list[Sequence[object]]:
+    """Rows, and how many are left out between them."""
+    left = count - len(first) - len(last)
+    return [*first, *([[f"... {left:,} more ..."]] if left else []), *last]
