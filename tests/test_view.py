@@ -23,7 +23,7 @@ from fastwalk.arch.spec import EXEC, WRITE
 from fastwalk.layout import Marker
 from fastwalk.mappings import Mappings
 from fastwalk.view import changes, hilbert, regions, scale, treemap
-from fastwalk.view.html import spaces_table, table
+from fastwalk.view.html import table
 
 mpl.use("Agg")
 
@@ -106,6 +106,19 @@ def test_an_area_inside_another_one_gives_it_back(space: fastwalk.AddressSpace) 
         ("Identity Mapping", 0x2000),
         ("", 0x8000),
     ]
+
+
+def test_several_spaces_have_the_regions_of_all(tmp_path: Path) -> None:
+    image = opened("arm64-6.12-4k-48", tmp_path).image
+    maps = image.spaces().walk()
+    found = regions.regions(maps.origin)
+    assert regions.number_of(found, maps.start).min() >= 0
+    assert found[0].first == 0
+    assert sum(region.size for region in found) == 2 << 48
+    for before, after in pairwise(found):
+        assert before.last < after.first
+    assert "2 address spaces" in maps.plot().get_title(loc="left")
+    assert "space" in maps._repr_html_()
 
 
 ROWS = st.lists(st.tuples(st.integers(0, LARGEST), st.integers(0, 1 << 50)), max_size=30)
@@ -231,6 +244,13 @@ def test_notebook_tables_are_short(space: fastwalk.AddressSpace) -> None:
     assert "note" in notes._repr_html_()
 
 
+def test_images_and_spaces_say_what_they_are(space: fastwalk.AddressSpace) -> None:
+    html = space._repr_html_()
+    assert "x86_64-4level, both half" in html
+    assert "0x1a16000" in html
+    assert "19 segments" in space.image._repr_html_()
+
+
 def test_hostile_texts_are_escaped() -> None:
     hostile = "<script>alert(1)</script>&\"'"
     html = table(hostile, [hostile], [[hostile, hostile], [hostile]], [hostile])
@@ -283,4 +303,4 @@ def test_notebook_tables_of_analyses(
     assert "writable and executable by the kernel" in findings
     assert "vmalloc() Area+0x5000" in findings
     assert "10 more" in findings
-    assert "init_top_pgt" in spaces_table(space.image.spaces())
+    assert "init_top_pgt" in space.image.spaces()._repr_html_()

@@ -148,6 +148,11 @@ class Image:
             f"{len(self.segments)} segments>"
         )
 
+    def _repr_html_(self) -> str:
+        from .view.html import image_table
+
+        return image_table(self)
+
     @property
     def inner(self) -> _fastwalk.Image:
         """The compiled image, for fastwalk's own modules."""

@@ -156,6 +156,11 @@ class AddressSpace:
             f"{self.half.name} half, in {self.image.name!r}>"
         )
 
+    def _repr_html_(self) -> str:
+        from .view.html import space_table
+
+        return space_table(self)
+
     @property
     def layout(self) -> Layout:
         """The layout, or one that says no more than mode, root and range."""

@@ -30,6 +30,11 @@ class Spaces(tuple["Space", ...]):
         made.image = image
         return made
 
+    def _repr_html_(self) -> str:
+        from .view.html import spaces_table
+
+        return spaces_table(self)
+
     def open(self) -> list[AddressSpace]:
         """Each as an address space that can be walked alone. ImageError where a root is not
         in the image."""

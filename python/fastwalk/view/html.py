@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ..analysis.diff import Diff
     from ..analysis.findings import Findings
     from ..detect import Space
+    from ..image import Image
     from ..mappings import Mappings, Tables
+    from ..space import AddressSpace
 
 SHOWN = 10
 """Rows that a notebook shows; of more, half from either end."""
@@ -62,6 +64,35 @@ def ends(count: int, shown: int = SHOWN) -> tuple[range, range]:
     if count <= shown:
         return range(count), range(0)
     return range(shown // 2), range(count - shown // 2, count)
+
+
+def image_table(image: Image) -> str:
+    """Of an image: what its container says. Nothing is looked for in it."""
+    size = sum(segment.size for segment in image.segments)
+    rows: list[tuple[object, object]] = [
+        ("format", image.format),
+        ("memory", f"{rough_size(size)} in {len(image.segments)} segments"),
+    ]
+    if image.segments:
+        first, last = image.segments[0], image.segments[-1]
+        rows.append(("addresses", f"{first.pa:#x} - {last.pa + last.size:#x}"))
+    rows += image.details
+    return table(image.name, ["what", "value"], rows, image.warnings[:SHOWN])
+
+
+def space_table(space: AddressSpace) -> str:
+    """Of an address space."""
+    layout = space.layout
+    rows: list[tuple[object, object]] = [
+        ("mode", f"{space.mode.name}, {space.half.name} half"),
+        ("root", f"{space.root:#x}"),
+        ("kernel", layout.kernel),
+        ("image", space.image.name),
+    ]
+    if space.view is not None:
+        markers = len(layout.view(space.view).markers)
+        rows.insert(2, ("view", f"{space.view}, {markers} markers"))
+    return table(f"address space {space.root_name or ''}".rstrip(), ["what", "value"], rows)
 
 
 def mappings_table(maps: Mappings) -> str:

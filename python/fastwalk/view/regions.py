@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..layout import Marker
     from ..mappings import Mappings
-    from ..origin import Origin
+    from ..origin import Origin, Walked
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 UNNAMED = ""
@@ -84,17 +84,23 @@ def _changes(markers: tuple[Marker, ...]) -> Iterator[tuple[int, str]]:
 
 
 def regions(origin: Origin | None) -> tuple[Region, ...]:
-    """The areas of the (first) address space that was walked, ascending, without gaps
-    within each half. Without markers, the halves themselves; nothing without origin."""
-    if origin is None:
-        return ()
-    space = origin.spaces[0]
+    """The areas of what was walked, ascending: those of the first address space, and of
+    others only what that one does not show. Without markers, the halves themselves; nothing
+    without origin."""
+    found: list[Region] = []
+    for space in origin.spaces if origin is not None else ():
+        assert origin is not None
+        found += _beside(found, _of_space(origin, space))
+    return tuple(sorted(found, key=lambda region: region.first))
+
+
+def _of_space(origin: Origin, space: Walked) -> list[Region]:
     spec = arch.spec_of(space.mode, space.index_va_bits)
     half = next((half for half in spec.halves if half.name == space.half), spec.halves[0])
     view = origin.layout.views.get(space.view) if space.view is not None else None
     changes = list(_changes(view.markers)) if view is not None else []
     found: list[Region] = []
-    for window in sorted(half.windows, key=lambda window: window.base):
+    for window in half.windows:
         at, name = window.base, UNNAMED
         last = window.base + window.size - 1
         for address, next_name in changes:
@@ -105,7 +111,23 @@ def regions(origin: Origin | None) -> tuple[Region, ...]:
                 at = address
             name = next_name
         found.append(Region(name, at, last))
-    return tuple(found)
+    return found
+
+
+def _beside(known: list[Region], more: list[Region]) -> list[Region]:
+    """What of some regions lies outside of others."""
+    left: list[Region] = []
+    for region in more:
+        at = region.first
+        for other in sorted(known, key=lambda one: one.first):
+            if other.last < at or other.first > region.last:
+                continue
+            if other.first > at:
+                left.append(Region(region.name, at, other.first - 1))
+            at = other.last + 1
+        if at <= region.last:
+            left.append(Region(region.name, at, region.last))
+    return left
 
 
 def number_of(found: tuple[Region, ...], addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
