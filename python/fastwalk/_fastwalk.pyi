@@ -49,6 +49,7 @@ __all__ = [
     "export_array",
     "export_schema",
     "export_stream",
+    "find",
     "formats",
     "isas",
     "open_bytes",
@@ -466,6 +467,18 @@ def export_array(
 def export_stream(fields: Sequence[_Field], metadata: dict[str, str]) -> CapsuleType:
     """A stream of one batch, as ``__arrow_c_stream__`` returns it; see
     :func:`export_schema`."""
+
+def find(
+    image: Image,
+    patterns: Sequence[bytes],
+    low: int = 0,
+    high: int = 18446744073709551615,
+    *,
+    threads: int | None = None,
+) -> list[tuple[int, int]]:
+    """Where byte strings lie in ``low .. high`` (inclusive; default: everywhere): (physical
+    address, which of `patterns`), in order of address, the first 2^20 of them. Absent
+    memory is zeros; ELF segments without contents are not looked at."""
 
 def roots(
     image: Image,

@@ -45,7 +45,12 @@ class Kernel:
     def window(self) -> tuple[int, int]:
         """PAs between which the kernel image's data lies: its variables are near
         `init_uts_ns`, its read-only data before."""
-        return max(0, self.uts.pa - _BEFORE), self.uts.pa + _AFTER
+        info = self.vmcoreinfo
+        stext = None if info is None or self.offset is None else info.symbol("_stext")
+        low = max(0, self.uts.pa - _BEFORE)
+        if stext is not None and low < self.pa(stext) < self.uts.pa:
+            low = self.pa(stext)
+        return low, self.uts.pa + _AFTER
 
     def pa(self, va: int) -> int:
         """Where a symbol is; meaningless for other virtual addresses."""

@@ -18,6 +18,10 @@ from .kernel import Kernel
 
 _LIMIT = 64
 _ENOUGH = 4
+_NEAR = 8 << 20
+"""Variables are so near to `init_uts_ns`, as a rule."""
+_STARTS_AT_ZERO = 3
+"""User space, an identity map, a lowcore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,11 @@ class MarkerArray:
     """VA - PA of the kernel image, as the name pointers have it."""
     markers: tuple[Marker, ...]
 
+    @property
+    def zeros(self) -> int:
+        """Markers that are 0: those that really are, and those that are not set yet."""
+        return sum(1 for marker in self.markers if marker.address == 0)
+
     def address(self, name: str) -> int | None:
         return next((m.address for m in self.markers if m.name == name), None)
 
@@ -54,16 +63,20 @@ def find(kernel: Kernel, table: MarkerTable, align: int, lowest: int) -> MarkerA
     """The live array, or None. `align` is what VA - PA of the kernel image is a
     multiple of and `lowest` the lowest VA the image can have, for where VA - PA is not
     known yet."""
-    near = kernel.window()
     # The array is a variable of the kernel, except where it is allocated (s390x).
-    for low, high in (near, (0, near[0]), (near[1], 1 << 64)):
-        if kernel.offset is None and (low, high) != near:
+    near, around = kernel.window(), (max(0, kernel.uts.pa - _NEAR), kernel.uts.pa + _NEAR)
+    best: MarkerArray | None = None
+    for low, high in (around, near, (0, near[0]), (near[1], 1 << 64)):
+        if kernel.offset is None and low not in (around[0], near[0]):
             break
         for anchor in table.anchors:
-            best = _best(kernel, table, _pointers(kernel, anchor, align, lowest, low, high))
-            if best is not None:
-                return best
-    return None
+            found = _best(kernel, table, _pointers(kernel, anchor, align, lowest, low, high))
+            if found is None:
+                continue
+            if found.zeros <= _STARTS_AT_ZERO:
+                return found
+            best = best or found
+    return best
 
 
 def _best(
@@ -88,7 +101,13 @@ def _pointers(
     """(PA, VA - PA) of the pointers to the string `name` between two PAs."""
     size = kernel.word_bytes
     memory = kernel.memory
-    for text in list(memory.find(name.encode() + b"\0", *kernel.window())):
+    low_text, high_text = kernel.window()
+    string = name.encode() + b"\0"
+    # Read-only data lies before the variables, and not far.
+    texts = list(memory.find(string, low_text, kernel.uts.pa)) or list(
+        memory.find(string, kernel.uts.pa, high_text)
+    )
+    for text in texts:
         if kernel.offset is not None:
             for pa in memory.find(kernel.packed(kernel.va(text)), low, high):
                 if pa % size == 0:

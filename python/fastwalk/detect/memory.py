@@ -1,7 +1,7 @@
 """Physical memory as detection reads it: whole chunks, never a page at a time.
 
-The search for text and pointers is ``bytes.find`` over chunks of some megabytes,
-which runs at about the speed of memory.
+The search for text and pointers is compiled and parallel; for images that are not
+fastwalk's own it is ``bytes.find`` over chunks of some megabytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 from ..arch.spec import ByteOrder
 
 CHUNK = 8 << 20
+STRETCH = 64 << 20
 _PAGE = 4096
 
 
@@ -103,7 +104,14 @@ class Memory:
     def find_any(
         self, patterns: Sequence[bytes], low: int = 0, high: int = 1 << 64
     ) -> Iterator[tuple[int, int]]:
-        """(PA, index of the pattern), each chunk of memory being read once."""
+        """(PA, index of the pattern), ascending, memory being read once and no further
+        than the hits are asked for."""
+        from .. import _fastwalk
+
+        if isinstance(self.image, _fastwalk.Image):
+            for first, last in self._stretches(low, high):
+                yield from _fastwalk.find(self.image, patterns, first, last)
+            return
         overlap = max(map(len, patterns)) - 1
         reported = -1
         for base, data in self.chunks(low, high, overlap):
@@ -117,6 +125,14 @@ class Memory:
                     at = data.find(pattern, at + 1)
             reported = base + len(data)
             yield from sorted(hits)
+
+    def _stretches(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """(first, last) of stretches of memory that are searched at a time."""
+        for run_start, run_end in self._searched:
+            start, end = max(run_start, low), min(run_end, high)
+            while start < end:
+                yield start, min(start + STRETCH, end) - 1
+                start += STRETCH
 
     def _whole(self, pa: int, size: int) -> bytes:
         """As `read`, with zeros for what is absent."""

@@ -10,6 +10,7 @@ use crate::addr::Pa;
 use crate::error::WalkError;
 use crate::image::PhysicalMemory;
 use crate::plan::{Action, Label, Plan, PlanDepth};
+use crate::runs::{Runs, read};
 use crate::tree::Control;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -100,10 +101,11 @@ pub fn candidates(
         runs: &runs,
         wanted: Wanted { align, ..wanted },
     };
-    let blocks = runs.blocks(align);
+    let step = BLOCK.max(align).next_multiple_of(align);
+    let blocks = runs.pieces(0, u64::MAX, align, step);
     let places = blocks
         .par_iter()
-        .map_init(Vec::new, |buffer, &(start, end)| {
+        .map_init(Vec::new, |buffer, &(start, end, _)| {
             control.check()?;
             Ok(scan.look(start, end, buffer))
         })
@@ -135,56 +137,6 @@ pub fn candidates(
         candidate.nested = below.contains(&candidate.root.0);
     }
     Ok(found)
-}
-
-/// What the image covers, adjacent segments made one.
-struct Runs {
-    /// (first, last), ascending.
-    all: Vec<(u64, u64)>,
-    /// Those with contents.
-    stored: Vec<(u64, u64)>,
-}
-
-impl Runs {
-    fn new(memory: &dyn PhysicalMemory) -> Self {
-        let zeros_only = memory.describe().format == "elf";
-        let mut all = Vec::new();
-        let mut stored = Vec::new();
-        for segment in memory.segments() {
-            let run = (segment.pa.0, segment.pa.0 + (segment.len - 1));
-            join(&mut all, run);
-            if segment.file_offset.is_some() || !zeros_only {
-                join(&mut stored, run);
-            }
-        }
-        Self { all, stored }
-    }
-
-    fn has(&self, pa: u64) -> bool {
-        let after = self.all.partition_point(|run| run.0 <= pa);
-        after > 0 && pa <= self.all[after - 1].1
-    }
-
-    /// (first, last) of pieces that begin at multiples of `align`.
-    fn blocks(&self, align: u64) -> Vec<(u64, u64)> {
-        let step = BLOCK.max(align).next_multiple_of(align);
-        let mut out = Vec::new();
-        for &(first, last) in &self.stored {
-            let mut start = first.checked_next_multiple_of(align);
-            while let Some(at) = start.filter(|at| *at <= last) {
-                out.push((at, last.min(at.saturating_add(step - 1))));
-                start = at.checked_add(step);
-            }
-        }
-        out
-    }
-}
-
-fn join(runs: &mut Vec<(u64, u64)>, run: (u64, u64)) {
-    match runs.last_mut() {
-        Some(before) if before.1.checked_add(1) == Some(run.0) => before.1 = run.1,
-        _ => runs.push(run),
-    }
 }
 
 /// The first look, at every place.
@@ -254,14 +206,6 @@ impl Scan<'_> {
         }
         leads > 0 && wrong * TOLERANCE <= leads
     }
-}
-
-fn read(memory: &dyn PhysicalMemory, pa: u64, len: u64, buffer: &mut Vec<u8>) -> bool {
-    let Ok(len) = usize::try_from(len) else {
-        return false;
-    };
-    buffer.resize(len, 0);
-    memory.read(Pa(pa), buffer).is_ok()
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

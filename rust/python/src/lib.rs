@@ -8,6 +8,7 @@ mod errors;
 mod image;
 mod roots;
 mod run;
+mod search;
 mod spec;
 mod tables;
 mod translate;
@@ -25,6 +26,8 @@ mod _fastwalk {
     use crate::image::{Image, formats, open_bytes, open_descriptor, open_path};
     #[pymodule_export]
     use crate::roots::roots;
+    #[pymodule_export]
+    use crate::search::find;
     #[pymodule_export]
     use crate::spec::{Dumper, Plan};
     #[pymodule_export]
