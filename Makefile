@@ -146,6 +146,14 @@ test-browser: $(STAMPS)/extension $(STAMPS)/tools  ## the report, clicked throug
 docs: $(STAMPS)/extension $(STAMPS)/tools  ## the site, in build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+# Random page tables against the naive walk, and random damage to images. What it finds
+# becomes a test.
+.PHONY: fuzz
+fuzz: $(STAMPS)/extension $(STAMPS)/tools  ## random tables and damaged images, for an hour or so
+	cd rust && FASTWALK_FUZZ_ROUNDS=$(or $(ROUNDS),100000) FASTWALK_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) \
+	  $(CARGO) test --locked -q --release -p fastwalk-core --test image random_damage -- --nocapture
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --dist worksteal tests/test_fast_and_naive.py tests/test_naive.py
+
 # ---- To be fast ----------------------------------------------------------------------
 
 $(STAMPS)/bench: $(STAMPS)/tools

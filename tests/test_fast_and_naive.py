@@ -19,7 +19,11 @@ KINDS: tuple[naive.Kind, ...] = ("leaf", "other", "absent")
 COALESCE: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")
 BUDGET = 1 << 24
 
-slow = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+slow = settings(
+    max_examples=max(200, settings().max_examples),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def spans_of(half: Half, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:

@@ -80,9 +80,19 @@ fn interesting(len: usize, number: u64) -> usize {
     (number / 5 % spread.min(len as u64)) as usize
 }
 
+/// A number from the environment, for `make fuzz`.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
 #[test]
 fn random_damage_ends_in_bytes_or_errors() {
-    let mut state = 0x1234_5678_9abc_def1u64;
+    let seed = setting("FASTWALK_FUZZ_SEED", 0x1234_5678_9abc_def0);
+    println!("FASTWALK_FUZZ_SEED={seed}");
+    let mut state = seed | 1;
     let mut random = move || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -90,7 +100,7 @@ fn random_damage_ends_in_bytes_or_errors() {
         state
     };
     for (_, sample) in samples() {
-        for _ in 0..60 {
+        for _ in 0..setting("FASTWALK_FUZZ_ROUNDS", 60) {
             let mut bytes = sample.clone();
             for _ in 0..=random() % 3 {
                 let at = interesting(bytes.len(), random());
