@@ -8,15 +8,13 @@ import numpy as np
 
 from ..layout import Layout
 from ..origin import Origin, Walked
+from ..text.markers import UNNAMED, changes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMAGE = ("High Kernel Mapping", "Kernel mapping", "Kernel Image")
 """Sections that hold the kernel's own image and nothing else."""
-
-NOWHERE = ""
-_ENDS = (" end", " End")
 
 
 class Sections:
@@ -30,26 +28,14 @@ class Sections:
     def of(cls, layout: Layout, view: str | None = None) -> Sections:
         """Those of a view; of the default one without a name."""
         name = view if view is not None and view in layout.views else layout.default_view
-        # A later marker at the same address is the inner one, and wins.
-        named = {0: NOWHERE}
-        stack: list[str] = []
-        for marker in sorted(layout.views[name].markers, key=lambda marker: marker.address):
-            heading = marker.name.removesuffix(" start").removesuffix(" Start")
-            if marker.edge == "end" or marker.name.endswith(_ENDS):
-                if stack:
-                    stack.pop()
-                named[marker.address] = stack[-1] if stack else NOWHERE
-                continue
-            if marker.edge == "start" or marker.name.endswith(" Start"):
-                stack.append(heading)
-            named[marker.address] = heading
+        named = {0: UNNAMED} | dict(changes(layout.views[name].markers))
         return cls(np.array(list(named), np.uint64), tuple(named.values()))
 
     @classmethod
     def of_origin(cls, origin: Origin | None) -> Sections:
         """Those of what was walked; one without a name where that is not known."""
         if origin is None:
-            return cls(np.zeros(1, np.uint64), (NOWHERE,))
+            return cls(np.zeros(1, np.uint64), (UNNAMED,))
         return cls.of(origin.layout, origin.spaces[0].view if origin.spaces else None)
 
     def find(self, vas: NDArray[np.uint64]) -> NDArray[np.intp]:

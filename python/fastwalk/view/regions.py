@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .. import arch
 from ..arch.spec import EXEC, USER, USER_EXEC
+from ..text.markers import UNNAMED, changes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..layout import Marker
     from ..mappings import Mappings
     from ..origin import Origin, Walked
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-UNNAMED = ""
-"""The name of what lies between areas: after one ended and before the next begins."""
-
-# How the kernels' markers name the ends of an area: "vmalloc() end" (arm64, riscv),
-# "End Modules" (x86), "Kernel Image End" (s390x); see the address_markers arrays of
-# arch/*/mm/ptdump.c and dump_pagetables.c, Linux 6.12.
-_END = re.compile(r"^end (?P<a>.+)$|^(?P<b>.+?)( area)? end$", re.IGNORECASE)
-_START = re.compile(r"^start of (?P<a>.+)$|^(?P<b>.+?)( area)? start$", re.IGNORECASE)
-_AREA = re.compile(r"^(?P<a>.+?) area$", re.IGNORECASE)
 
 
 class Region(NamedTuple):
@@ -54,35 +43,6 @@ def rough_size(size: int) -> str:
     return f"{number:.{digits}f} {UNITS[unit]}"
 
 
-def _base(pattern: re.Pattern[str], heading: str) -> str | None:
-    found = pattern.match(heading)
-    return next(text for text in found.groupdict().values() if text) if found else None
-
-
-def _key(name: str) -> str:
-    return (_base(_AREA, name) or name).lower()
-
-
-def _changes(markers: tuple[Marker, ...]) -> Iterator[tuple[int, str]]:
-    """(address, name from there on), in order of address."""
-    ordered = sorted(markers, key=lambda marker: marker.address)
-    ends = {_key(base) for m in ordered if (base := _base(_END, m.heading)) is not None}
-    open_areas: list[str] = []
-    for marker in ordered:
-        ended = _base(_END, marker.heading)
-        if ended is not None:
-            open_areas = [name for name in open_areas if _key(name) != _key(ended)]
-            # What encloses it goes on, if its own end is still to come.
-            rest = open_areas[-1] if open_areas and _key(open_areas[-1]) in ends else UNNAMED
-            yield marker.address, rest
-            continue
-        name = _base(_START, marker.heading) or marker.heading
-        if _key(name) not in ends:
-            open_areas = []
-        open_areas.append(name)
-        yield marker.address, name
-
-
 def regions(origin: Origin | None) -> tuple[Region, ...]:
     """The areas of what was walked, ascending: those of the first address space, and of
     others only what that one does not show. Without markers, the halves themselves; nothing
@@ -98,12 +58,12 @@ def _of_space(origin: Origin, space: Walked) -> list[Region]:
     spec = arch.spec_of(space.mode, space.index_va_bits)
     half = next((half for half in spec.halves if half.name == space.half), spec.halves[0])
     view = origin.layout.views.get(space.view) if space.view is not None else None
-    changes = list(_changes(view.markers)) if view is not None else []
+    marked = list(changes(view.markers)) if view is not None else []
     found: list[Region] = []
     for window in half.windows:
         at, name = window.base, UNNAMED
         last = window.base + window.size - 1
-        for address, next_name in changes:
+        for address, next_name in marked:
             if address > last:
                 break
             if address > at:
