@@ -21,6 +21,7 @@ COMMANDS = {
     "walk": "what is mapped where, with effective permissions",
     "translate": "where addresses lead, table by table",
     "audit": "what should not be mapped like that",
+    "stats": "leaf sizes, cost of the tables, missed huge pages, reach of the TLB",
     "aliases": "every address that leads to physical memory",
     "diff": "what changed between two images",
     "report": "all of it in one HTML file, to look at and to pass on",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastwalk import AddressSpace, Image
     from fastwalk.frames import Frame
     from fastwalk.mappings import Mappings
+    from fastwalk.spaces import Spaces
 
 
 MOST_THREADS = 1024
@@ -281,14 +282,20 @@ def write_frame(frame: Frame, options: argparse.Namespace) -> None:
         out.write("\n]\n")
 
 
+def all_spaces(options: argparse.Namespace) -> Spaces:
+    """Every address space of the image."""
+    chosen = (options.view, options.root, options.mode, options.half, options.pid, options.comm)
+    if any(given is not None for given in chosen):
+        raise UsageError("--all-spaces is all of them; leave out what chooses one")
+    return open_image(options).spaces()
+
+
 def walk_physical(options: argparse.Namespace) -> Mappings:
     """The true mappings of one space, or with --all-spaces of all; warnings go to standard
     error."""
     work = (options.threads, options.isa, options.budget, True)
     if options.all_spaces:
-        if any((options.view, options.root, options.mode, options.half)):
-            raise UsageError("--all-spaces is all of them; leave --view, --root and --mode out")
-        maps = open_image(options).spaces().walk_physical(*work)
+        maps = all_spaces(options).walk_physical(*work)
     else:
         maps = choose_space(options).walk_physical(*work)
     for warning in maps.warnings:

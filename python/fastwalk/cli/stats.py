@@ -1,0 +1,53 @@
+"""Show how an address space is mapped: bytes by leaf size, permissions and memory type, the
+cost of its page tables, larger leaves that there could be, reach of the TLB, tables that
+spaces share, what KASAN covers.
+
+example: fastwalk stats vmcore --all-spaces
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import _common as common
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    common.image_arguments(parser)
+    common.space_arguments(parser)
+    common.work_arguments(parser)
+    common.out_arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    parser.add_argument(
+        "--all-spaces", action="store_true", help="of every address space of the image"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Counts."""
+    from fastwalk.analysis.stats import stats
+
+    work = (options.threads, options.isa, options.budget, True)
+    if options.all_spaces:
+        spaces = common.all_spaces(options)
+        maps, tables = spaces.walk_physical(*work), spaces.tables(options.threads)
+        found = stats(maps, tables)
+    else:
+        space = common.choose_space(options)
+        maps = space.walk_physical(*work)
+        shadow = space.walk(kasan="collapse") if space.shadow_range() else None
+        found = stats(maps, space.tables(threads=options.threads), shadow)
+    for warning in maps.warnings:
+        common.warn(warning)
+    if options.format in ("csv", "parquet", "arrow"):
+        common.write_frame(found.frame(), options)
+        return 0
+    with common.text_out(options) as out:
+        if options.format == "json":
+            json.dump(found.document(), out, indent=1)
+            out.write("\n")
+        else:
+            for line in found.lines():
+                out.write(line + "\n")
+    return 0
