@@ -24,6 +24,7 @@ COMMANDS = {
     "stats": "leaf sizes, cost of the tables, missed huge pages, reach of the TLB",
     "aliases": "every address that leads to physical memory",
     "diff": "what changed between two images",
+    "bulk": "many images at once, a row each",
     "report": "all of it in one HTML file, to look at and to pass on",
 }
 
