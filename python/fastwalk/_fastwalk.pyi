@@ -472,7 +472,7 @@ def find(
     image: Image,
     patterns: Sequence[bytes],
     low: int = 0,
-    high: int = 18446744073709551615,
+    high: int = ...,
     *,
     threads: int | None = None,
 ) -> list[tuple[int, int]]:
