@@ -1,0 +1,574 @@
+//! The unique tables below some roots, each read and scanned once.
+//!
+//! Depth by depth: the tables that the depth above points to are sorted by physical
+//! address and made unique, then read in that order, over threads, the next one
+//! prefetched while this one is compared. What is kept of a table is where its runs
+//! end (a bitmap, or nothing where it is one run) and what joining it to its
+//! neighbours needs; values are read again when they are wanted.
+
+mod build;
+mod runs;
+mod tally;
+
+pub(crate) use runs::stretch;
+pub use runs::{Run, Runs};
+
+use self::build::{number, scan_level};
+use self::tally::Tally;
+use crate::addr::Pa;
+use crate::entries::Entries;
+use crate::error::WalkError;
+use crate::image::{PhysicalMemory, RawBytes, ReadError};
+use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
+use crate::scan::{Isa, prefetch};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// A child slot whose table is not in the image.
+const ABSENT: u32 = u32::MAX;
+/// A table that is one run has no bitmap.
+const UNIFORM: u32 = u32::MAX;
+/// Tables that a thread takes at a time: enough to make the hand-over cheap, few
+/// enough to balance skewed trees.
+const CHUNK: usize = 256;
+
+/// What others see and say of a walk while it runs.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Set to end the walk early.
+    pub cancel: AtomicBool,
+    /// Tables scanned so far.
+    pub tables: AtomicU64,
+    /// Rows written so far.
+    pub rows: AtomicU64,
+}
+
+impl Control {
+    /// Fails once the walk was cancelled.
+    ///
+    /// # Errors
+    /// [`WalkError::Cancelled`].
+    pub fn check(&self) -> Result<(), WalkError> {
+        if self.cancel.load(Relaxed) {
+            Err(WalkError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// How to walk, beside the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Instruction set of the scan.
+    pub isa: Isa,
+}
+
+/// Where a table's bytes are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Not in the image.
+    Absent,
+    /// In the image, to be read there.
+    InPlace(RawBytes<'a>),
+    /// Copied, at this offset of the chunk's copies.
+    Copied(u32),
+}
+
+/// A unique table.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    pa: u64,
+    source: Source<'a>,
+    /// The first entry of the first atom's run and the last entry of the last one's.
+    first_entry: u64,
+    last_entry: u64,
+    /// Their indexes.
+    first: u16,
+    last: u16,
+    /// The entries that exist, inclusive; more than u16 can say wraps (2^16 entries).
+    low: u16,
+    high: u16,
+    /// First child, in the chunk's children.
+    child: u32,
+    /// Offset of the bitmap of the runs' ends, in the chunk's words.
+    bitmap: u32,
+    /// Offset of the bitmap of the atoms, where they are some of the entries only.
+    atoms: u32,
+    leaves: u32,
+    others: u32,
+    /// Ends of rows inside, not counting the last one.
+    breaks: u32,
+    /// The breaks depend on the inherited path state and have to be counted anew.
+    irregular: bool,
+    /// No entry is of kind table.
+    flat: bool,
+}
+
+/// What the scan of a chunk of tables leaves beside the nodes.
+#[derive(Default)]
+struct Chunk {
+    words: Vec<u64>,
+    copies: Vec<u8>,
+    children: Vec<u32>,
+    references: Vec<Reference>,
+    damage: Vec<ReadError>,
+}
+
+/// A table entry's target, until the tables of the next depth are numbered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reference {
+    pa: u64,
+    low: u16,
+    high: u16,
+    slot: u32,
+}
+
+impl Reference {
+    fn table(&self) -> (u64, u16, u16) {
+        (self.pa, self.low, self.high)
+    }
+}
+
+/// The tables of one depth.
+struct Level<'a> {
+    nodes: Vec<Node<'a>>,
+    chunks: Vec<Chunk>,
+    /// By chunk: where its children start in `children`.
+    child_bases: Vec<usize>,
+    /// Nodes of the next depth, in the order of the entries that point there.
+    children: Vec<u32>,
+}
+
+/// The unique tables below some roots.
+pub struct Tree<'a> {
+    plan: &'a Plan,
+    levels: Vec<Level<'a>>,
+    /// Node of each root, in the order they were given.
+    roots: Vec<u32>,
+    damage: Vec<ReadError>,
+}
+
+/// A table of a [`Tree`]: depth and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Its depth.
+    pub depth: usize,
+    /// Its number among those of that depth.
+    pub node: u32,
+}
+
+/// What a table entry leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Child {
+    /// A table of the next depth.
+    Table(Table),
+    /// A table that is not in the image, at this address.
+    Absent(u64),
+}
+
+/// What a table entry leads to, and the early-shadow note before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Descent {
+    /// It is noted as early shadow.
+    pub shadow: bool,
+    /// What is walked below; None where the note is all.
+    pub child: Option<Child>,
+}
+
+impl<'a> Tree<'a> {
+    /// Reads and scans all tables below `roots`.
+    ///
+    /// # Errors
+    /// [`WalkError`]: cancelled, or the image changed.
+    pub fn build(
+        plan: &'a Plan,
+        image: &'a dyn PhysicalMemory,
+        roots: &[Pa],
+        options: Options,
+        control: &Control,
+    ) -> Result<Self, WalkError> {
+        let mut references: Vec<Reference> = roots
+            .iter()
+            .enumerate()
+            .map(|(slot, root)| Reference {
+                pa: root.0,
+                low: 0,
+                high: high_index(&plan.depths[0]),
+                slot: slot as u32,
+            })
+            .collect();
+        let mut slots = vec![0; roots.len()];
+        let mut nodes = number(&mut references, &mut slots);
+        let mut tree = Self {
+            plan,
+            levels: Vec::new(),
+            roots: slots,
+            damage: Vec::new(),
+        };
+        for depth in 0..plan.depths.len() {
+            let level = scan_level(
+                plan,
+                depth,
+                image,
+                nodes,
+                options,
+                control,
+                &mut tree.damage,
+            )?;
+            nodes = level.1;
+            tree.levels.push(level.0);
+            if image.changed() {
+                return Err(WalkError::Changed);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// The plan it was built by.
+    #[inline]
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// The table of root number `root`.
+    pub fn root(&self, root: usize) -> Table {
+        Table {
+            depth: 0,
+            node: self.roots[root],
+        }
+    }
+
+    /// How many unique tables there are at a depth.
+    pub fn tables(&self, depth: usize) -> usize {
+        self.levels[depth].nodes.len()
+    }
+
+    /// What could not be read although the image claims to have it.
+    pub fn damage(&self) -> &[ReadError] {
+        &self.damage
+    }
+
+    /// True for the last depth, whose tables point to no others.
+    #[inline]
+    pub fn is_last(&self, depth: usize) -> bool {
+        depth + 1 == self.levels.len()
+    }
+
+    #[inline]
+    fn node(&self, table: Table) -> &Node<'a> {
+        &self.levels[table.depth].nodes[table.node as usize]
+    }
+
+    #[inline]
+    fn chunk(&self, table: Table) -> &Chunk {
+        &self.levels[table.depth].chunks[table.node as usize / CHUNK]
+    }
+
+    /// Where a table is.
+    #[inline]
+    pub fn pa(&self, table: Table) -> u64 {
+        self.node(table).pa
+    }
+
+    /// True where the table could not be read.
+    #[inline]
+    pub fn is_absent(&self, table: Table) -> bool {
+        matches!(self.node(table).source, Source::Absent)
+    }
+
+    /// The entries of a table; none where it is absent.
+    #[inline]
+    pub fn entries(&self, table: Table) -> Entries<'_> {
+        let format = self.plan.depths[table.depth].format;
+        source_entries(
+            &self.plan.depths[table.depth],
+            self.node(table).source,
+            &self.chunk(table).copies,
+        )
+        .unwrap_or_else(|| Entries::new(RawBytes::from_slice(&[]), format))
+    }
+
+    /// The entries of a table that exist, as indexes of the first and the last one;
+    /// first > last where none does.
+    pub fn limits(&self, table: Table) -> (usize, usize) {
+        let node = self.node(table);
+        (node.low.into(), node.high.into())
+    }
+
+    /// The runs of a table; none where it is absent.
+    #[inline]
+    pub fn runs(&self, table: Table) -> Runs<'_> {
+        let node = self.node(table);
+        if matches!(node.source, Source::Absent) {
+            return Runs {
+                words: None,
+                next: 1,
+                last: 0,
+            };
+        }
+        node_runs(
+            &self.plan.depths[table.depth],
+            node,
+            &self.chunk(table).words,
+        )
+    }
+
+    /// Leaves and other entries of a table itself.
+    pub fn atoms(&self, table: Table) -> (u64, u64) {
+        let node = self.node(table);
+        (u64::from(node.leaves), u64::from(node.others))
+    }
+
+    /// Children of a table's entries of kind table, to be asked for in order.
+    #[inline]
+    pub fn children(&self, table: Table) -> Children<'_, 'a> {
+        let level = &self.levels[table.depth];
+        let slot = if self.is_last(table.depth) {
+            0
+        } else {
+            level.child_bases[table.node as usize / CHUNK] + self.node(table).child as usize
+        };
+        Children {
+            tree: self,
+            depth: table.depth,
+            slot,
+        }
+    }
+
+    /// What a flat table comes to below `inherited`: breaks, and its first and last
+    /// atom. None where it has no atom.
+    #[inline]
+    pub fn leaf_edges(&self, table: Table, inherited: u8) -> Option<(u64, Edge, Edge)> {
+        let node = self.node(table);
+        if node.leaves + node.others == 0 {
+            return None;
+        }
+        let depth = &self.plan.depths[table.depth];
+        let (first, last) = (usize::from(node.first), usize::from(node.last));
+        let edge = |index, entry| {
+            let Action::Atom(atom) = depth.action(entry) else {
+                return absent_edge(0, 0, 0, 0);
+            };
+            self.plan.edge(depth, atom, inherited, index, entry)
+        };
+        let breaks = if node.irregular {
+            self.count_breaks(table, inherited)
+        } else {
+            node.breaks.into()
+        };
+        Some((
+            breaks,
+            edge(first, node.first_entry),
+            edge(last, node.last_entry),
+        ))
+    }
+
+    fn count_breaks(&self, table: Table, inherited: u8) -> u64 {
+        let depth = &self.plan.depths[table.depth];
+        let entries = self.entries(table);
+        let mut tally = Tally::default();
+        for run in self.runs(table) {
+            tally.run(self.plan, depth, &entries, run, inherited);
+        }
+        tally.breaks
+    }
+
+    /// True for tables without entries of kind table.
+    #[inline]
+    pub fn is_flat(&self, table: Table) -> bool {
+        self.node(table).flat
+    }
+
+    /// Ends of rows inside a flat table whose depth is [distinct](PlanDepth::distinct).
+    #[inline]
+    pub fn breaks(&self, table: Table) -> u64 {
+        self.node(table).breaks.into()
+    }
+
+    /// Whether the last atom of a flat table and the first one of the flat table behind
+    /// it are one row, if both inherit the same. Both have atoms, and their depth is
+    /// [distinct](PlanDepth::distinct).
+    #[inline]
+    pub fn continues(&self, this: Table, next: Table) -> bool {
+        let depth = &self.plan.depths[this.depth];
+        let (a, b) = (self.node(this), self.node(next));
+        let masks = &depth.masks;
+        !self.plan.is_separate()
+            && usize::from(a.last) == depth.entries() - 1
+            && b.first == 0
+            && (a.last_entry ^ b.first_entry) & masks.key == 0
+            && (!self.plan.compares_addresses()
+                || (b.first_entry & masks.address).wrapping_sub(a.last_entry & masks.address)
+                    == masks.step
+                || !depth.is_leaf(a.last_entry))
+    }
+
+    /// The atoms of a flat table whose depth is [distinct](PlanDepth::distinct), row by
+    /// row: bitmaps of the ends of runs and of the atoms; None: one run, and all.
+    #[inline]
+    pub fn rows(&self, table: Table) -> (Option<&[u64]>, Option<&[u64]>) {
+        let node = self.node(table);
+        let words = &self.chunk(table).words;
+        let count = self.plan.depths[table.depth].entries().div_ceil(64);
+        let map = |at: u32| {
+            let first = at as usize;
+            (at != UNIFORM).then(|| &words[first..first + count])
+        };
+        (map(node.bitmap), map(node.atoms))
+    }
+
+    /// Index of the first and the last atom of a flat table that has any.
+    #[inline]
+    pub fn atom_limits(&self, table: Table) -> (usize, usize) {
+        let node = self.node(table);
+        (node.first.into(), node.last.into())
+    }
+
+    /// Path state that a table of the last depth leaves behind for early-shadow notes,
+    /// where the dialect has them carry one.
+    #[inline]
+    pub fn stale_after(&self, table: Table, inherited: u8) -> Option<u8> {
+        let notes = self.plan.notes.as_ref()?;
+        let node = self.node(table);
+        let last = self.plan.depths[table.depth].atom_state(node.last_entry);
+        notes.shadow_path_stale.then_some(inherited | last)
+    }
+}
+
+/// The edge of an absent table that spans `len` bytes.
+pub fn absent_edge(at: u64, len: u64, pa: u64, level: u8) -> Edge {
+    Edge {
+        at,
+        len,
+        key: 0,
+        pa,
+        value: 0,
+        path: 0,
+        level,
+        label: Label::Absent,
+    }
+}
+
+/// See [`Tree::children`].
+pub struct Children<'t, 'a> {
+    tree: &'t Tree<'a>,
+    depth: usize,
+    slot: usize,
+}
+
+impl Children<'_, '_> {
+    /// The next table; None where it is not in the image. For plans without notes,
+    /// which walk every entry of kind table.
+    #[inline]
+    pub fn next_table(&mut self) -> Option<Table> {
+        let node = self.tree.levels[self.depth].children[self.slot];
+        self.slot += 1;
+        let table = Table {
+            depth: self.depth + 1,
+            node,
+        };
+        (node != ABSENT && !self.tree.is_absent(table)).then_some(table)
+    }
+
+    /// Asks for the table `count` further on, if its rows will have to be read.
+    #[inline]
+    pub fn prefetch(&self, count: usize) {
+        let tree = self.tree;
+        if tree.is_last(self.depth) {
+            return;
+        }
+        match tree.levels[self.depth].children.get(self.slot + count) {
+            None | Some(&ABSENT) => {}
+            Some(&node) => {
+                let table = Table {
+                    depth: self.depth + 1,
+                    node,
+                };
+                if tree.node(table).bitmap != UNIFORM {
+                    prefetch(&tree.entries(table));
+                }
+            }
+        }
+    }
+
+    /// What the next entry of kind table, which is `entry`, leads to.
+    #[inline]
+    pub fn next(&mut self, entry: u64) -> Descent {
+        let plan = self.tree.plan;
+        let (pa, shadow, walked) = descent(plan, &plan.depths[self.depth], entry);
+        if !walked {
+            return Descent {
+                shadow,
+                child: None,
+            };
+        }
+        // More entries lead to tables than when they were counted, if the image changed
+        // meanwhile; the walk notices at its end.
+        let children = &self.tree.levels[self.depth].children;
+        let node = children.get(self.slot).copied().unwrap_or(ABSENT);
+        self.slot += 1;
+        let child = if node == ABSENT {
+            Child::Absent(pa)
+        } else {
+            let table = Table {
+                depth: self.depth + 1,
+                node,
+            };
+            if self.tree.is_absent(table) {
+                Child::Absent(pa)
+            } else {
+                Child::Table(table)
+            }
+        };
+        Descent {
+            shadow,
+            child: Some(child),
+        }
+    }
+}
+
+/// Where a table entry points, whether that is early shadow, whether it is walked.
+#[inline]
+fn descent(plan: &Plan, depth: &PlanDepth, entry: u64) -> (u64, bool, bool) {
+    let Action::Table(decode) = depth.action(entry) else {
+        return (0, false, false);
+    };
+    let pa = decode.address(entry);
+    match depth.early_shadow {
+        Some(early) if pa >> plan.page_bits == early.pa >> plan.page_bits => {
+            (pa, true, early.descends)
+        }
+        _ => (pa, false, true),
+    }
+}
+
+fn high_index(depth: &PlanDepth) -> u16 {
+    (depth.entries() - 1) as u16
+}
+
+fn source_entries<'t>(
+    depth: &PlanDepth,
+    source: Source<'t>,
+    copies: &'t [u8],
+) -> Option<Entries<'t>> {
+    let bytes = match source {
+        Source::Absent => return None,
+        Source::InPlace(bytes) => bytes,
+        Source::Copied(offset) => {
+            RawBytes::from_slice(&copies[offset as usize..offset as usize + depth.table_bytes()])
+        }
+    };
+    Some(Entries::new(bytes, depth.format))
+}
+
+fn node_runs<'t>(depth: &PlanDepth, node: &Node<'_>, words: &'t [u64]) -> Runs<'t> {
+    let words = (node.bitmap != UNIFORM).then(|| {
+        let first = node.bitmap as usize;
+        &words[first..first + depth.entries().div_ceil(64)]
+    });
+    Runs {
+        words,
+        next: node.low.into(),
+        last: node.high.into(),
+    }
+}
