@@ -98,7 +98,7 @@ def draw(
     while order > 1 and cell == page and cells // 4 * page >= top - start:
         order, cells = order - 1, cells // 4
     total, most = counts(maps, start, cell, cells)
-    x, y = curve(order)
+    y, x = curve(order)  # the first half of memory is the upper half
     side = 1 << order
     pixels = np.zeros((side, side, 4))
     to_rgb = _matplotlib.library("colors").to_rgb
@@ -108,9 +108,12 @@ def draw(
     pixels[y, x, 3] = np.where(total > 0, opaque, 0)
     outside = np.arange(cells) * cell + start >= top
     pixels[y[outside], x[outside]] = (*to_rgb(on.faint), 0.25)
-    ax = _matplotlib.axes(ax, on, (7.2, 7.6))
+    wide, high = int(x[~outside].max()) + 1, int(y[~outside].max()) + 1
+    ax = _matplotlib.axes(ax, on, (7.2, 0.9 + 7 * high / wide))
     ax.set_facecolor(on.band)
     ax.imshow(pixels, origin="upper", interpolation="nearest")
+    ax.set_xlim(-0.5, wide - 0.5)
+    ax.set_ylim(high - 0.5, -0.5)
     _addresses(ax, start, cell, order, top, on)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -118,7 +121,7 @@ def draw(
     _matplotlib.title(
         ax,
         f"Physical memory {start:#x} to {top:#x}, a cell {size_text(cell)}, "
-        f"{mapped / (top - start):.0%} of cells mapped",
+        f"{mapped / (top - start):.1%} of cells mapped",
         on,
     )
     present = np.unique(most[total > 0]).tolist()
@@ -149,7 +152,7 @@ def _top(maps: Mappings) -> int:
 def _addresses(ax: Any, start: int, cell: int, order: int, top: int, on: _matplotlib.Paper) -> None:
     """Sixteen squares, each with the address at which it begins."""
     squares = min(order, 2)
-    columns, rows = curve(squares)
+    rows, columns = curve(squares)
     side = 1 << (order - squares)
     bytes_each = cell * side * side
     patches = _matplotlib.library("patches")

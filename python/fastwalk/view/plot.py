@@ -45,15 +45,16 @@ def _lanes(
         first, final = begin[rows] * BINS, end[rows] * BINS
         low = np.minimum(first.astype(int), BINS - 1)
         high = np.minimum(final.astype(int), BINS - 1)
-        whole = np.zeros(BINS + 1)
-        np.add.at(whole, low + 1, (high > low).astype(float))
-        np.add.at(whole, high, -(high > low).astype(float))
-        covered = np.cumsum(whole)[:BINS]
-        np.add.at(covered, low, np.minimum(final, low + 1) - first)
-        np.add.at(covered, high, np.where(high > low, final - high, 0))
+        across = high > low
+        steps = np.bincount(low[across] + 1, minlength=BINS + 1) - np.bincount(
+            high[across], minlength=BINS + 1
+        )
+        covered = np.cumsum(steps)[:BINS].astype(float)
+        covered += np.bincount(low, np.minimum(final, low + 1) - first, BINS)
+        covered += np.bincount(high[across], final[across] - high[across], BINS)
         touched = np.zeros(BINS + THINNEST)
         for step in range(THINNEST):
-            touched[np.concatenate((low, high)) + step] = 0.01
+            touched[low + step] = touched[high + step] = 0.01
         shares[lane] = np.clip(covered, touched[THINNEST // 2 :][:BINS], 1)
     return shares
 
@@ -149,7 +150,8 @@ def _bytes_of(
         low = np.maximum(firsts, np.uint64(region.first))
         high = np.minimum(lasts, np.uint64(region.last))
         inside = high >= low
-        found.append(sum((high[inside] - low[inside]).tolist()) + int(inside.sum()))
+        pages = (high[inside] - low[inside]).astype(np.float64) + 1
+        found.append(int(pages.sum()))
     return found
 
 

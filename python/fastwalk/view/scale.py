@@ -123,7 +123,7 @@ def _cut(
     inner = np.array([region.first for region in areas[1:]], np.uint64)
     at = np.maximum(np.searchsorted(start, inner, "right").astype(np.int64) - 1, 0)
     split = inner[(inner > start[at]) & (inner <= last[at])]
-    starts = np.unique(np.concatenate((start, split)))
+    starts = np.insert(start, np.searchsorted(start, split), split)
     lasts = last[np.searchsorted(start, starts, "right") - 1]
     lasts[:-1] = np.minimum(lasts[:-1], starts[1:] - np.uint64(1))
     return starts, lasts
