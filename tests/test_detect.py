@@ -6,6 +6,8 @@ follows from it has to be the kernel's.
 
 from __future__ import annotations
 
+import contextlib
+import random
 from dataclasses import replace
 
 import cut_dump
@@ -22,6 +24,8 @@ from fastwalk.layout import Layout
 from fastwalk.text import ptdump
 
 CUTS = cut_dump.names()
+NO_VMCOREINFO = "s390x-6.12"
+"""Has its symbols in the cut."""
 
 
 def printed(layout: Layout, image: CutImage) -> str:
@@ -168,3 +172,46 @@ def test_vmcoreinfo_and_tables_alone(name: str) -> None:
     for root in wanted.roots.values():
         if root.role == "pti-user":
             assert root in found.layout.roots.values()
+
+
+def test_a_copy_of_the_uts_names_is_no_kernel() -> None:
+    """Namespaces copy init_uts_ns; the symbols tell which one is the kernel's."""
+    image = cut_dump.load(NO_VMCOREINFO)
+    image.notes, image.vmcoreinfo, image.registers = [], None, []
+    real = detect(image)
+    names = image.try_read(real.kernel.uts.pa, 390)
+    assert names is not None
+    copy = (b"\0" * 0x238 + names).ljust(4096, b"\0")
+    image.memory.segments = [
+        (pa, data.replace(b"OSRELEASE=", b"NOT_HERE==")) for pa, data in image.memory.segments
+    ]
+    image.memory.segments.insert(0, (0x7000, copy))
+    image.memory.starts.insert(0, 0x7000)
+    found = detect(image)
+    assert found.kernel.uts.pa == real.kernel.uts.pa
+    assert found.layout == real.layout
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_is_survived(seed: int) -> None:
+    """Whatever is wrong in the pages that detection reads, it ends, and with a layout or
+    in one error."""
+    noise = random.Random(seed)
+    image = cut_dump.load(noise.choice(CUTS))
+    damaged = []
+    for pa, data in image.memory.segments:
+        page = bytearray(data)
+        for _ in range(noise.choice((0, 0, 3, 30))):
+            at = noise.randrange(len(page))
+            page[at : at + 8] = noise.choice((b"\xff" * 8, bytes(8), noise.randbytes(8)))
+        if noise.random() > 0.03:
+            damaged.append((pa, bytes(page[: len(data)])))
+    image.memory.segments = damaged
+    image.memory.starts = [pa for pa, _ in damaged]
+    if image.vmcoreinfo is not None:
+        text = list(image.vmcoreinfo)
+        for _ in range(noise.choice((0, 5, 50))):
+            text[noise.randrange(len(text))] = noise.choice("0123456789abcdef=-()\nZ")
+        image.vmcoreinfo = noise.choice((None, "".join(text)))
+    with contextlib.suppress(NotDetected):
+        assert detect(image, spaces=True).layout.to_json()

@@ -31,6 +31,9 @@ from .vmcoreinfo import VmcoreInfo
 __all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "Space", "detect"]
 
 
+_MOST_CANDIDATES = 16
+
+
 class NotDetected(FastwalkError):
     """The image does not say what it is."""
 
@@ -159,10 +162,6 @@ def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
         pair = _pair(memory, candidates, infos)
         if pair is not None:
             return _kernel(memory, report, pair[0], pair[1], pair[2]), pair[2]
-    for uts in candidates:
-        for family in families():
-            if re.fullmatch(family.machines, uts.machine):
-                return _kernel(memory, report, uts, None, family), family
     for family in families() if info is not None else ():
         assert info is not None
         offset, va = family.image_offset(info), info.symbol("init_uts_ns")
@@ -174,12 +173,40 @@ def identify(memory: Memory, report: Report) -> tuple[Kernel, Family]:
                 f"the architecture {family.arch}, whose load address it has"
             )
             return _kernel(memory, report, uts, info, family), family
+    by_symbols = _by_symbols(memory, report, candidates)
+    if by_symbols is not None:
+        return by_symbols
     if candidates:
         raise NotDetected(
             f"the kernel's machine is {candidates[0].machine!r}, which is not supported; "
             "fastwalk.modes() lists what is"
         )
     raise NotDetected("no Linux kernel found in the image; give --layout, or --mode and --root")
+
+
+def _by_symbols(
+    memory: Memory, report: Report, candidates: list[UtsName]
+) -> tuple[Kernel, Family] | None:
+    """The candidate that is `init_uts_ns` by the kernel's symbols: namespaces have copies
+    of it. The first one where no symbols tell."""
+    first: tuple[Kernel, Family] | None = None
+    for uts in candidates[:_MOST_CANDIDATES]:
+        for family in families():
+            if not re.fullmatch(family.machines, uts.machine):
+                continue
+            draft = Report()
+            kernel = _kernel(memory, draft, uts, None, family)
+            symbols = kernel.symbols()
+            va = None if symbols is None else symbols.address("init_uts_ns")
+            if va is not None and (va - uts.pa) % family.image_align == 0:
+                report.evidence += draft.evidence
+                kernel.report = report
+                return kernel, family
+            first = first or (kernel, family)
+    if first is not None:
+        report.evidence += first[0].report.evidence
+        first[0].report = report
+    return first
 
 
 def families() -> list[Family]:

@@ -81,7 +81,9 @@ class Arm64(Family):
         # run time (4K and 16K) it is indexed with what is in force (fixmap.c, mmu.c).
         page_shift, va_bits = _parts(mode)
         config = self._config_va_bits(kernel, array)
-        return config if page_shift == 16 and config is not None and config > va_bits else None
+        if page_shift != 16 or config is None or not va_bits < config <= 52:
+            return None
+        return config if _levels(page_shift, config) == _levels(page_shift, va_bits) else None
 
     def derived_markers(
         self, kernel: Kernel, mode: str, root: int
