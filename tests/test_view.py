@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import fastwalk
 from fastwalk.analysis.audit import audit
+from fastwalk.analysis.stats import stats
 from fastwalk.arch.spec import EXEC, WRITE
 from fastwalk.layout import Marker
 from fastwalk.mappings import Mappings
@@ -304,3 +305,5 @@ def test_notebook_tables_of_analyses(
     assert "vmalloc() Area+0x5000" in findings
     assert "10 more" in findings
     assert "init_top_pgt" in space.image.spaces()._repr_html_()
+    counted = stats(space.walk_physical(), space.tables())
+    assert counted._repr_html_().count("<tr>") == 1 + len(counted.leaves)

@@ -118,6 +118,11 @@ class Stats(Columnar):
         tables = sum(row.bytes for row in self.tables)
         return f"<fastwalk.Stats: {size_text(mapped)} mapped, {size_text(tables)} of page tables>"
 
+    def _repr_html_(self) -> str:
+        from ..view.html import stats_table
+
+        return stats_table(self)
+
     def frame(self, *, decoded: bool = False) -> Frame:
         """The rows of :attr:`leaves`: ``space``, ``permissions`` and ``memory`` as
         categoricals, ``leaf_size``, ``leaves`` and ``bytes`` as uint64."""

@@ -13,6 +13,7 @@ from .regions import rough_size
 if TYPE_CHECKING:
     from ..analysis.diff import Diff
     from ..analysis.findings import Findings
+    from ..analysis.stats import Stats
     from ..detect import Space
     from ..image import Image
     from ..mappings import Mappings, Tables
@@ -209,6 +210,19 @@ def findings_table(found: Findings) -> str:
     names = ["severity", "what", "address", "size", "where", "detail"]
     notes = [f"not judged: {rule}: {why}" for rule, why in found.skipped]
     return table(f"{len(found)} findings: {counts or 'none'}", names, shown, notes)
+
+
+def stats_table(found: Stats) -> str:
+    """Of statistics: the leaves by size and permissions."""
+    rows = [
+        [
+            row.space, Number(rough_size(row.leaf_size)), row.permissions, row.memory,
+            Number(f"{row.leaves:,}"), Number(rough_size(row.bytes)),
+        ]
+        for row in found.leaves
+    ]  # fmt: skip
+    names = ["space", "leaf size", "allowed", "memory type", "leaves", "mapped"]
+    return table(repr(found).strip("<>"), names, rows)
 
 
 def spaces_table(found: Sequence[Space]) -> str:
