@@ -39,8 +39,11 @@ class Flat:
 
 
 class Writer:
-    def __init__(self, word: int, order: ByteOrder, symbols: list[tuple[str, str, int]]) -> None:
+    def __init__(
+        self, word: int, order: ByteOrder, symbols: list[tuple[str, str, int]], base: int = BASE
+    ) -> None:
         self.word, self.mark = word, "<" if order == "little" else ">"
+        self.base = base
         self.symbols = symbols
         self.out = bytearray(b"\xcc" * 4099)
         # Every printable character is its own token; the rest are pairs, as compression
@@ -91,13 +94,13 @@ class Writer:
         self.align()
         for _, _, address in self.symbols:
             if per_cpu:
-                self.put("i", address if address < BASE else BASE - 1 - address)
+                self.put("i", address if address < self.base else self.base - 1 - address)
             else:
-                self.put("I", address - BASE)
+                self.put("I", address - self.base)
 
     def relative_base(self) -> None:
         self.align()
-        self.put("Q" if self.word == 8 else "I", BASE)
+        self.put("Q" if self.word == 8 else "I", self.base)
 
     def count(self) -> None:
         self.align()

@@ -48,7 +48,12 @@ class Ppc64le(Family):
     def modes(self, kernel: Kernel, array: MarkerArray | None) -> Iterable[str]:
         info = kernel.vmcoreinfo
         page_size = None if info is None else info.page_size()
-        return [mode for mode, size in _PAGE_SIZES.items() if page_size in (None, size)]
+        modes = [mode for mode, size in _PAGE_SIZES.items() if page_size in (None, size)]
+        # The page sizes differ in the last tables only, which the kernel image has none
+        # of; the marker of the hash MMU's vmemmap tells them apart.
+        vmemmap = None if array is None else array.address("vmemmap start")
+        told = [m for m in modes if vmemmap == _PAGE_OFFSET + (_HASH_VMEMMAP[m] << 40)]
+        return told or modes
 
     def derived_markers(
         self, kernel: Kernel, mode: str, root: int
