@@ -51,7 +51,7 @@ $(STAMPS)/tools: $(BIN)/python pyproject.toml
 	@mkdir -p $(STAMPS)
 	$(BIN)/python -c 'import tomllib; \
 	  extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(line for extra in ("frames", "plot", "browser", "notebooks", "docs", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
+	  print(*(line for extra in ("frames", "plot", "bulk", "browser", "notebooks", "docs", "test", "lint") for line in extras[extra]), sep="\n")' > $(VENV)/tools.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/tools.txt
 	@touch $@
 

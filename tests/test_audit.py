@@ -417,3 +417,9 @@ def test_findings_as_a_frame() -> None:
     assert table[0]["rule"] == "wx"
     assert table[0]["severity"] == "error"
     assert table[0]["space"] == "root"
+
+
+def test_the_page_lists_every_rule() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "analyses.md").read_text()
+    for rule in RULES:
+        assert f"| `{rule.id}` | {rule.severity} | {rule.title} | {rule.why} |" in page

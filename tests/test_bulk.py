@@ -98,3 +98,15 @@ def test_the_command(fleet: list[str], tmp_path: Path, capsys: pytest.CaptureFix
     table = pyarrow.parquet.read_table(out)
     assert table.num_rows == len(fleet)
     assert table["complete"].to_pylist().count(True) == len(NAMES)
+
+
+@pytest.mark.filterwarnings("ignore")  # of dask's own making
+def test_a_dask_cluster_gives_the_same(fleet: list[str]) -> None:
+    import distributed
+
+    alone = bulk.bulk(fleet, layouts=layouts(fleet), workers=1)
+    with distributed.LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        there = bulk.bulk(fleet, layouts=layouts(fleet), scheduler=cluster.scheduler_address)
+    assert there == alone

@@ -46,7 +46,11 @@ def run(options: argparse.Namespace) -> int:
     for assumption in image.assumptions:
         common.warn(assumption)
     pieces, absent = space.ptdump_pieces(
-        dialect=options.dialect, threads=options.threads, isa=options.isa, budget=options.budget
+        dialect=options.dialect,
+        threads=options.threads,
+        isa=options.isa,
+        budget=options.budget,
+        progress=True,
     )
     if absent:
         common.warn(
