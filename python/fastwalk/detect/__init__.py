@@ -15,6 +15,7 @@ from pkgutil import iter_modules
 from ..errors import FastwalkError
 from ..layout import Layout
 from . import family as _family
+from . import registers as _registers
 from . import roots as _roots
 from . import spaces as _spaces
 from . import unknown as _unknown
@@ -32,6 +33,7 @@ __all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "Space", "d
 
 
 _MOST_CANDIDATES = 16
+_MOST_PROCESSORS = 4
 
 
 class NotDetected(FastwalkError):
@@ -83,6 +85,9 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
     if kernel.offset is not None:
         report.found("kernel image", f"VA = PA + {kernel.offset:#x}", source)
     mode, root = _mode_and_root(kernel, family, array)
+    for number, cpu in enumerate(_registers.of(memory)[:_MOST_PROCESSORS]):
+        shown = ", ".join(f"{name} {cpu[name]:#x}" for name in family.registers if name in cpu)
+        report.found(f"processor {number}", shown or "nothing of use", "its registers in the dump")
     if array is None:
         derived, missing = family.derived_markers(kernel, mode, root)
         array = MarkerArray(0, kernel.offset or 0, derived)

@@ -49,6 +49,7 @@ class Arm64(Family):
     arch = "arm64"
     machines = r"aarch64"
     elf_machines = (183,)
+    registers = ("ttbr0_el1", "ttbr1_el1", "tcr_el1")
     all_modes = _MODES
     # Bits 11:2 are ignored in table descriptors and Linux leaves them 0, while every page
     # has its access flag there (pgtable-hwdef.h, PMD_TYPE_TABLE, PTE_AF).

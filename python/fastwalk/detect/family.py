@@ -42,6 +42,8 @@ class Family(ABC):
     """The forms that the array of markers has had, the newest first."""
     root_name: ClassVar[str] = "swapper_pg_dir"
     root_symbols: ClassVar[tuple[str, ...]] = ("swapper_pg_dir",)
+    registers: ClassVar[tuple[str, ...]] = ()
+    """Those worth showing, where a dump has them."""
     view_name: ClassVar[str] = "kernel_page_tables"
 
     def image_offset(self, info: VmcoreInfo) -> int | None:

@@ -24,6 +24,7 @@ class S390x(Family):
     arch = "s390x"
     machines = r"s390x"
     elf_machines = (22,)
+    registers = ("cr1", "cr7", "cr13")
     all_modes = (_MODES[1], _MODES[2], _MODES[3], _MODES[0])
     byte_order = "big"
     image_align = 4096

@@ -40,6 +40,7 @@ def _table(*anchors: str) -> MarkerTable:
 
 class _X86(Family):
     view_name = "kernel"
+    registers = ("cr0", "cr3", "cr4", "efer")
 
     def other_roots(
         self, kernel: Kernel, virtual: Virtual, mode: str, top: Root
