@@ -419,6 +419,21 @@ def test_findings_as_a_frame() -> None:
     assert table[0]["space"] == "root"
 
 
+def test_all_spaces_count_once(wx: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel's half is in every root; its pages are counted as its check counts them."""
+    assert run([*wx, "--all-spaces", "--format", "json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["wx_pages"] == 6
+    spaces = {finding["space"] for finding in document["findings"] if finding["rule"] == "wx"}
+    assert spaces == {"init_top_pgt", "current"}
+    paths = {finding["path"] for finding in document["findings"] if finding["rule"] == "wx"}
+    assert len(paths) == len([f for f in document["findings"] if f["rule"] == "wx"])
+    assert run([*wx, "--all-spaces"]) == 1
+    text = capsys.readouterr().out
+    assert "      current: PGD " in text
+    assert text.splitlines()[-1] == "Checked W+X mappings: FAILED, 6 W+X pages found."
+
+
 def test_the_page_lists_every_rule() -> None:
     page = (Path(__file__).parents[1] / "docs" / "analyses.md").read_text()
     for rule in RULES:

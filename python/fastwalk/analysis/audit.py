@@ -200,12 +200,19 @@ class Audit:
         self.memory = memory
         self.parts: list[Part] = []
         self.skipped: dict[str, str] = {}
-        self.wx_pages = 0
+        self.pages: list[tuple[str, int]] = []
         self.spaces: list[Columns] = []
 
     def skip(self, rule: str, why: str) -> None:
         """Says that a rule was not judged."""
         self.skipped.setdefault(rule, why)
+
+    @property
+    def wx_pages(self) -> int:
+        """What the kernel's check counts: it looks at the kernel's own roots. Where there are
+        only processes', at those."""
+        own = [pages for role, pages in self.pages if role != "process"]
+        return sum(own or [pages for _, pages in self.pages])
 
     def add(self, part: Part) -> None:
         """Keeps what was found."""
@@ -232,7 +239,8 @@ class Audit:
         spared = both & exempt(columns, "wx")
         self.add(columns.part("wx-exempt", spared, "the kernel's check lets it be"))
         found = columns.part("wx", both & ~spared, "writable and executable")
-        self.wx_pages += int(found.size.sum(dtype=np.uint64)) // columns.layout.page_size
+        pages = int(found.size.sum(dtype=np.uint64)) // columns.layout.page_size
+        self.pages.append((columns.walked.role, pages))
         self.add(found)
         users = columns.allows(WRITE | USER | USER_EXEC)
         if columns.walked.role in ("process", "pti-user"):

@@ -15,8 +15,11 @@ MOST_ADDRESS = (1 << 63) - 1
 """SARIF's addresses are signed; higher ones are told in words only."""
 
 
-def log(findings: Findings, image: str, paths: dict[int, str] | None = None) -> dict[str, Any]:
-    """A SARIF log of one run. ``paths``: by address, the tables on the way to it."""
+def log(
+    findings: Findings, image: str, paths: dict[tuple[str, int], str] | None = None
+) -> dict[str, Any]:
+    """A SARIF log of one run. ``paths``: by space and
+    address, the tables on the way to it."""
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -55,7 +58,7 @@ def _uri(image: str) -> str:
     return quote(image)
 
 
-def _result(finding: Finding, image: str, paths: dict[int, str]) -> dict[str, Any]:
+def _result(finding: Finding, image: str, paths: dict[tuple[str, int], str]) -> dict[str, Any]:
     where = f"{finding.start:#x}-{finding.last:#x} ({finding.place}) in {finding.space}"
     address: dict[str, Any] = {
         "fullyQualifiedName": finding.place,
@@ -70,8 +73,8 @@ def _result(finding: Finding, image: str, paths: dict[int, str]) -> dict[str, An
         "pa": f"{finding.pa:#x}",
         "space": finding.space,
     }
-    if finding.start in paths:
-        properties["path"] = paths[finding.start]
+    if (finding.space, finding.start) in paths:
+        properties["path"] = paths[finding.space, finding.start]
     return {
         "ruleId": finding.rule.id,
         "ruleIndex": RULES.index(finding.rule),

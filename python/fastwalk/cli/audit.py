@@ -49,6 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="where RAM is: what the image has, if it is more than page tables (auto)",
     )
+    parser.add_argument(
+        "--all-spaces", action="store_true", help="audit every address space of the image"
+    )
     parser.add_argument("--all", action="store_true", help="list notes, too")
     parser.add_argument("--rules", action="store_true", help="explain the rules after the findings")
 
@@ -58,15 +61,23 @@ def run(options: argparse.Namespace) -> int:
     from fastwalk.analysis.audit import audit
 
     levels = _levels(options.fail_on)
-    space = common.choose_space(options)
-    maps = space.walk_physical(options.threads, options.isa, options.budget, True)
+    work = (options.threads, options.isa, options.budget, True)
+    if options.all_spaces:
+        every = common.all_spaces(options)
+        opened = dict(zip((space.name for space in every), every.open(), strict=True))
+        maps, tables = every.walk_physical(*work), every.tables(options.threads)
+    else:
+        space = common.choose_space(options)
+        maps = space.walk_physical(*work)
+        opened = dict.fromkeys(maps.spaces, space)
+        tables = {name: space.tables(threads=options.threads) for name in maps.spaces}
     for warning in maps.warnings:
         common.warn(warning)
-    tables = space.tables(threads=options.threads)
+    space = next(iter(opened.values()))
     findings = audit(
         maps,
         tables,
-        memory=_ram(options, space, int(tables.pa.size)),
+        memory=_ram(options, space, sum(map(len, tables.values()))),
         regions=common.kernel_regions(space.image),
     )
     if options.write_baseline is not None:
@@ -74,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         findings = findings.without(options.write_baseline)
     elif options.baseline is not None:
         findings = findings.without(options.baseline)
-    write(findings, options, space)
+    write(findings, options, opened)
     return 1 if len(findings.reaching(levels)) else 0
 
 
@@ -102,8 +113,9 @@ def path_text(space: AddressSpace, va: int) -> str:
     return " ".join(f"{step.name} {step.table:#x}[{step.index}]" for step in space.path(va).steps)
 
 
-def write(findings: Findings, options: argparse.Namespace, space: AddressSpace) -> None:
+def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, AddressSpace]) -> None:
     """In the format that was asked for."""
+    space = next(iter(spaces.values()))
     if options.format in ("parquet", "arrow"):
         with common.binary_out(options) as file:
             frame = findings.frame(decoded=True)
@@ -114,7 +126,10 @@ def write(findings: Findings, options: argparse.Namespace, space: AddressSpace) 
         if options.format != "text" or options.all
         else list(findings.reaching(("warning",)))
     )
-    paths = {finding.start: path_text(space, finding.start) for finding in listed[:MOST_PATHS]}
+    paths = {
+        (finding.space, finding.start): path_text(spaces[finding.space], finding.start)
+        for finding in listed[:MOST_PATHS]
+    }
     with common.text_out(options) as out:
         if options.format == "sarif":
             from fastwalk.analysis import sarif
@@ -137,7 +152,7 @@ def write(findings: Findings, options: argparse.Namespace, space: AddressSpace) 
 
 
 def _document(
-    findings: Findings, listed: list[Finding], paths: dict[int, str]
+    findings: Findings, listed: list[Finding], paths: dict[tuple[str, int], str]
 ) -> dict[str, object]:
     return {
         "wx_pages": findings.wx_pages,
@@ -156,7 +171,7 @@ def _document(
                 "pa": f"{finding.pa:#x}",
                 "place": finding.place,
                 "detail": finding.detail,
-                "path": paths.get(finding.start),
+                "path": paths.get((finding.space, finding.start)),
             }
             for finding in listed
         ],
@@ -166,7 +181,7 @@ def _document(
 def _text(
     findings: Findings,
     listed: list[Finding],
-    paths: dict[int, str],
+    paths: dict[tuple[str, int], str],
     options: argparse.Namespace,
     label: Callable[[int], str],
 ) -> list[str]:
@@ -184,8 +199,8 @@ def _text(
             f"{size_text(finding.size):>9} -> {finding.pa:#x}  {finding.place}; {finding.detail}"
             f"{label(finding.start)}"
         )
-        if finding.start in paths:
-            lines.append(f"      {paths[finding.start]}")
+        if (path := paths.get((finding.space, finding.start))) is not None:
+            lines.append(f"      {f'{finding.space}: ' if options.all_spaces else ''}{path}")
     hidden = (
         {}
         if options.all
