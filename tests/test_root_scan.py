@@ -116,6 +116,21 @@ def test_uniform_memory_ends_soon(fill: bytes) -> None:
     assert time.perf_counter() - start < 5
 
 
+def test_an_image_of_nothing_but_tables_ends_soon() -> None:
+    """Every page leads to 512 others, so every page is a root, four depths deep."""
+    count = 2048
+    noise = random.Random(7)
+    pages = [
+        struct.pack(f"<{ENTRIES}Q", *(noise.randrange(count) << 12 | 3 for _ in range(ENTRIES)))
+        for _ in range(count)
+    ]
+    start = time.perf_counter()
+    found = scan(pages)
+    assert time.perf_counter() - start < 20
+    assert len(found) == count
+    assert all(one[4] for one in found)
+
+
 def test_nothing_that_reads_as_tables() -> None:
     with pytest.raises(NotDetected):
         detect(_fastwalk.open_bytes(random.Random(6).randbytes(1 << 20), format="raw"))

@@ -18,8 +18,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Read at a time; stays in the second-level cache.
 const BLOCK: u64 = 512 << 10;
-/// Tables that are followed in all, so that an image made of tables ends too.
-const BUDGET: u64 = 1 << 22;
+/// Tables that are followed in all, so that an image made of tables ends too. It is more
+/// than the tables of a machine with a terabyte of mapped memory.
+const BUDGET: u64 = 1 << 19;
 /// Leaves beyond this are no memory and no device either, if the image is not up there.
 const FAR: u64 = 1 << 48;
 /// One entry in so many of a root may be wrong: absent, or not what it was taken for.
@@ -245,7 +246,14 @@ impl Judge<'_> {
         let plan = self.plan;
         let level = &plan.depths[depth];
         let mut bytes = Vec::new();
-        if self.left == 0 || !read(self.memory, pa, level.table_bytes() as u64, &mut bytes) {
+        if self.left == 0 {
+            // Not looked at: that speaks neither for it nor against it.
+            return Ok(Verdict {
+                sense: SENSE,
+                ..Verdict::default()
+            });
+        }
+        if !read(self.memory, pa, level.table_bytes() as u64, &mut bytes) {
             return Ok(Verdict::default());
         }
         self.left -= 1;
