@@ -39,11 +39,11 @@ fn plan(coalesce: Coalesce) -> Plan {
 
 #[test]
 fn rows_go_on_over_the_ends_of_tables() {
-    let page = |number: u64| number * PAGE | P | W;
+    let page = |number: u64| (number * PAGE) | P | W;
     let tables = [
-        [PAGE | P | W, 2 * PAGE | P | W, 0, 0x400 | P | BLOCK | W],
+        [PAGE | P | W, (2 * PAGE) | P | W, 0, 0x400 | P | BLOCK | W],
         [page(8), page(9), page(10), page(11)],
-        [page(12), page(20), 0, page(21) & !W],
+        [page(12), page(20), 0, (page(21) & !W)],
     ];
     let every = [
         (0, 0x100 + PAGE, 0x200, 3, LEAF),
@@ -129,7 +129,7 @@ fn too_many_rows_are_counted_and_not_written() {
 
 #[test]
 fn a_marked_page_is_told_from_contiguous_ones() {
-    let page = |number: u64| number * PAGE | P | W;
+    let page = |number: u64| (number * PAGE) | P | W;
     let tables = [
         [PAGE | P | W, 0, 0, 0],
         [page(8), page(9), page(10), page(11)],
