@@ -1,0 +1,272 @@
+"""Whole walks, from opening to columns, against reading the tables and writing the
+columns, and against the kernel's own algorithm.
+
+    make bench BENCH='-k walk'
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import images
+import numpy as np
+import pytest
+from conftest import Tell
+from limits import limits
+from measure import Walked, check, in_turn
+
+import fastwalk as fw
+from fastwalk import _fastwalk
+
+WIDTHS = [8, 8, 8, 8, 1, 1, 1]
+"""Bytes of the columns of a walk."""
+
+
+def write(rows: int, huge: bool = True, threads: int = 1) -> float:
+    """Seconds to write that many rows by memcpy into fresh memory."""
+    seconds: float = limits.write_columns(rows, WIDTHS, huge, threads)
+    return seconds
+
+
+@pytest.mark.parametrize("name", ["direct4k", "frag", "sparse", "huge"])
+def test_walk(name: str, benchmark: Any, tell: Tell) -> None:
+    """Against what it has to read and write, and the kernel-shaped walk."""
+    walked = Walked(images.get(name))
+    made = walked.made
+    rows = made.answer["rows"]
+    check(walked.walk(), made)
+
+    def walk() -> None:
+        walked.walk()
+
+    times = in_turn(
+        {
+            "walk": walk,
+            "two": lambda: walked.walk(threads=2) and None,
+            "limit": lambda: walked.read() + write(rows),
+        }
+    )
+    slow = in_turn({"walk": walk, "kernel": walked.kernel}, rounds=3)
+    benchmark.pedantic(walk, rounds=3)
+    spent = f"{times.median('walk') * 1e3:.2f} ms"
+    tell(f"walk {name}", times.ratio("limit", "walk"), f"of reading and memcpy of columns; {spent}")
+    tell(f"walk {name} kernel-shaped", slow.ratio("kernel", "walk"), "times as fast")
+    tell(f"walk {name} two threads", times.ratio("walk", "two"), "times as fast as one")
+
+
+def test_walk_pages(benchmark: Any, tell: Tell) -> None:
+    """A row a page: 16.8 million rows, bound by the writing."""
+    walked = Walked(images.get("direct4k"))
+    made = walked.made
+    maps = walked.walk("none")
+    assert len(maps) == made.answer["leaves"]
+    assert int(np.asarray(maps.start)[-1]) == made.end - 4096
+    assert (np.diff(np.asarray(maps.pa)) == 4096).all()
+    del maps
+    rows = made.answer["leaves"]
+    times = in_turn(
+        {
+            "walk": lambda: walked.walk("none") and None,
+            "write": lambda: write(rows),
+            "small": lambda: write(rows, huge=False),
+        },
+        rounds=5,
+    )
+    benchmark.pedantic(lambda: walked.walk("none"), rounds=1)
+    spent = f"{times.median('walk') * 1e3:.0f} ms"
+    tell("walk pages", times.ratio("write", "walk"), f"of memcpy into huge pages; {spent}")
+    tell("walk pages small", times.ratio("small", "walk"), "of memcpy into 4K pages")
+
+
+def test_walk_fresh(benchmark: Any, tell: Tell) -> None:
+    """First touch of a fresh mapping, opening included."""
+    walked = Walked(images.get("direct4k"))
+    made = walked.made
+
+    def walk() -> None:
+        image = fw.open(made.path)
+        space = image.space(images.MODE, root=made.roots[0])
+        check(space.walk(made.start, made.end, threads=1), made)
+
+    def read() -> None:
+        fresh = limits.Map(made.path, images.SKIP)
+        fresh.read(walked.tables, images.PAGE, "avx512", 1, False)
+
+    times = in_turn({"walk": walk, "read": read})
+    benchmark.pedantic(walk, rounds=3)
+    tell("walk fresh", times.ratio("read", "walk"), "of mapping, faulting and summing")
+
+
+def test_walk_kasan(benchmark: Any, tell: Tell) -> None:
+    """16 TiB of KASAN shadow: exact ranges, exact page count."""
+    walked = Walked(images.get("kasan"))
+    made = walked.made
+    check(walked.walk(), made)
+    assert walked.space.count(made.start, made.end).leaves == 1 << 32
+
+    def walk() -> None:
+        walked.walk()
+
+    times = in_turn({"walk": walk, "read": walked.read}, rounds=51)
+    benchmark.pedantic(walk, rounds=5)
+    kernel = walked.kernel()
+    spent = times.median("walk")
+    tell("walk kasan", times.ratio("read", "walk"), f"of reading its tables; {spent * 1e3:.2f} ms")
+    tell("walk kasan kernel-shaped", kernel / spent, f"times as fast ({kernel:.1f} s)")
+
+
+def test_walk_fleet(benchmark: Any, tell: Tell) -> None:
+    """500 roots that share the kernel half, in one walk."""
+    walked = Walked(images.get("fleet"))
+    made = walked.made
+    space = walked.space
+    spans = [
+        (root, first, last, base)
+        for root in range(len(made.roots))
+        for _, first, last, base in space._spans(None, None)
+    ]
+
+    def walk() -> _fastwalk.Walked:
+        return _fastwalk.walk(
+            walked.image.inner,
+            space.mode.plan,
+            made.roots,
+            spans,
+            coalesce="attributes",
+            budget=1 << 40,
+            threads=1,
+        )
+
+    found = walk()
+    rows = made.answer["rows"]
+    assert len(found.start) == rows
+    assert found.totals.leaves == made.answer["leaves"]
+    assert sum(found.totals.tables) == sum(made.tables)
+    start = np.frombuffer(found.start, np.uint64)
+    assert int(start.sum(dtype=np.uint64)) == made.answer["start"]
+    times = in_turn({"walk": lambda: walk() and None, "limit": lambda: walked.read() + write(rows)})
+    benchmark.pedantic(walk, rounds=3)
+    spent = f"{times.median('walk') * 1e3:.1f} ms for {len(made.roots)} roots"
+    tell(
+        "walk fleet", times.ratio("limit", "walk"), f"of reading unique tables and memcpy; {spent}"
+    )
+
+
+@pytest.mark.parametrize("order", ["sorted", "random"])
+def test_walk_translate(order: str, benchmark: Any, tell: Tell) -> None:
+    """Addresses to addresses, a million, against NumPy's own gather of the ptes."""
+    walked = Walked(images.get("direct4k"))
+    made = walked.made
+    random = np.random.default_rng(1)
+    vas = random.integers(made.start, made.end, 1_000_000, dtype=np.uint64)
+    if order == "sorted":
+        vas.sort()
+    found = walked.space.translate(vas, threads=1)
+    offset = np.uint64(made.start - images.PHYSICAL)
+    assert not found.mask.any()
+    assert (found.data == vas - offset).all()
+    table = np.memmap(made.path, np.uint64, "r", images.SKIP)
+    # The ptes lie one after the other in this image: the least that can be done.
+    first = made.addresses()[sum(made.tables[:3])] // 8
+    where = ((vas - np.uint64(made.start)) >> np.uint64(12)) + np.uint64(first)
+    times = in_turn(
+        {
+            "translate": lambda: walked.space.lookup(vas, threads=1) and None,
+            "gather": lambda: table[where].sum() and None,
+        },
+        rounds=7,
+    )
+    benchmark.pedantic(lambda: walked.space.lookup(vas, threads=1), rounds=1)
+    each = times.median("translate") * 1e3
+    tell(
+        f"translate {order}", times.ratio("gather", "translate"), f"of a gather; {each:.0f} ns each"
+    )
+
+
+MEMORY = """
+import sys
+sys.path[:0] = {paths!r}
+import fastwalk as fw, numpy
+def anonymous():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if "RssAnon" in line)
+space = fw.open({path!r}).space({mode!r}, root={root})
+space.path({start})
+before = anonymous()
+import threading, time
+most, done = [0], threading.Event()
+def look():
+    while not done.is_set():
+        most[0] = max(most[0], anonymous())
+        time.sleep(0.001)
+thread = threading.Thread(target=look); thread.start()
+maps = space.walk({start}, {end}, threads=1, budget=1 << 40)
+most[0] = max(most[0], anonymous())
+done.set(); thread.join()
+print((most[0] - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("name", ["direct4k", "frag", "sparse"])
+def test_walk_memory(name: str, tell: Tell) -> None:
+    """Peak of anonymous memory beyond the mapped image, in a process of its own."""
+    made = images.get(name)
+    Walked(made)
+    code = MEMORY.format(
+        paths=[*sys.path],
+        path=made.path,
+        mode=images.MODE,
+        root=made.roots[0],
+        start=made.start,
+        end=made.end,
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    peak = int(done.stdout)
+    allowed = made.answer["rows"] * sum(WIDTHS) + 0.06 * made.table_bytes + (32 << 20)
+    tell(f"memory {name}", allowed / peak, f"of what is allowed is not used; {peak >> 20} MiB")
+
+
+def test_walk_cold(tell: Tell) -> None:
+    """Nothing in the page cache, tables scattered: what is read from the disk."""
+    made = images.get("frag")
+    os.sync()
+
+    def drop() -> None:
+        with Path(made.path).open("rb") as image:
+            os.posix_fadvise(image.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def read_bytes() -> int:
+        lines = Path("/proc/self/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes"))
+
+    def walk() -> None:
+        space = fw.open(made.path).space(images.MODE, root=made.roots[0])
+        check(space.walk(made.start, made.end, threads=1), made)
+
+    def in_order() -> None:
+        with Path(made.path).open("rb", buffering=0) as image:
+            tables = made.addresses()
+            for table in tables:
+                place = images.SKIP + int(table)
+                os.posix_fadvise(image.fileno(), place, 4096, os.POSIX_FADV_WILLNEED)
+            for table in tables:
+                os.pread(image.fileno(), 4096, images.SKIP + int(table))
+
+    spent = {}
+    amounts = {}
+    for name, run in (("order", in_order), ("walk", walk)):
+        drop()
+        before, start = read_bytes(), time.perf_counter()
+        run()
+        spent[name] = time.perf_counter() - start
+        amounts[name] = read_bytes() - before
+    tell("cold bytes", made.table_bytes / max(amounts["walk"], 1), "of the bytes read are tables")
+    tell(
+        "cold time",
+        spent["order"] / spent["walk"],
+        f"of read-ahead in order; {spent['walk']:.2f} s",
+    )
