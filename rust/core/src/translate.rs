@@ -7,6 +7,7 @@ use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::image::{PhysicalMemory, ReadError};
 use crate::plan::{Action, Label, Plan, leaf_address};
+use crate::scan::prefetch;
 use crate::visit::Span;
 use rayon::prelude::*;
 
@@ -165,7 +166,7 @@ impl<'a> Translator<'a> {
                 index,
                 entry,
             });
-            end = self.step(&mut walker, depth)?;
+            end = self.step(&mut walker, depth, None)?;
             if end.is_some() {
                 break;
             }
@@ -204,12 +205,20 @@ impl<'a> Translator<'a> {
                 put(i, ended(Status::NonCanonical, 0));
             }
         }
+        let walkers = &mut walkers[..vas.len()];
         for depth in 0..self.plan.depths.len() {
-            for (i, walker) in walkers[..vas.len()].iter_mut().enumerate() {
+            // All of a depth's entries are asked for before the first one is waited for.
+            let mut places = [None; BATCH];
+            for (walker, place) in walkers.iter().zip(&mut places) {
+                if !walker.done {
+                    *place = self.place(walker, depth);
+                }
+            }
+            for (i, walker) in walkers.iter_mut().enumerate() {
                 if walker.done {
                     continue;
                 }
-                if let Some(translation) = self.step(walker, depth)? {
+                if let Some(translation) = self.step(walker, depth, places[i])? {
                     walker.done = true;
                     put(i, translation);
                 }
@@ -250,9 +259,26 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// One table further; Some where the way ends.
+    /// Where the next entry on the way lies in memory, which it is asked for.
     #[inline]
-    fn step(&self, walker: &mut Walker, depth: usize) -> Result<Option<Translation>, ReadError> {
+    fn place(&self, walker: &Walker, depth: usize) -> Option<Entries<'a>> {
+        let format = self.plan.depths[depth].format;
+        let offset = self.index(walker, depth) * format.bytes as u64;
+        let at = walker.table.checked_add(offset)?;
+        let entry = Entries::new(self.image.in_place(Pa(at), format.bytes)?, format);
+        prefetch(&entry);
+        Some(entry)
+    }
+
+    /// One table further; Some where the way ends. `place`: where the entry was found
+    /// to lie.
+    #[inline]
+    fn step(
+        &self,
+        walker: &mut Walker,
+        depth: usize,
+        place: Option<Entries<'_>>,
+    ) -> Result<Option<Translation>, ReadError> {
         let of = &self.plan.depths[depth];
         if walker.low > walker.high {
             return Ok(Some(ended(Status::Hole, depth)));
@@ -260,7 +286,11 @@ impl<'a> Translator<'a> {
         let index = self.index(walker, depth);
         let exists = (walker.low..=walker.high).contains(&index);
         let asked = if exists { index } else { walker.low };
-        let Some(entry) = self.entry(walker, depth, asked)? else {
+        let entry = match place {
+            Some(entry) if exists => Some(entry.get(0)),
+            _ => self.entry(walker, depth, asked)?,
+        };
+        let Some(entry) = entry else {
             return Ok(Some(ended(Status::Absent, depth)));
         };
         if !exists {

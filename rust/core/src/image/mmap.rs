@@ -88,6 +88,34 @@ impl<'a> RawBytes<'a> {
     }
 }
 
+/// False where the first page of some mapped bytes would have to be read from the disk.
+/// Where that cannot be told, true.
+#[cfg(target_os = "linux")]
+pub fn is_resident(bytes: RawBytes<'_>) -> bool {
+    let page_size = HANDLER.page_size.load(Ordering::SeqCst);
+    let page = bytes.ptr.map_addr(|at| at & !(page_size - 1));
+    let mut resident = 1;
+    // SAFETY: mincore reads no memory, only what the kernel knows of the page, which it
+    // refuses for what is not mapped; one page's answer is one byte.
+    let status = unsafe { libc::mincore(page.cast_mut().cast(), 1, &raw mut resident) };
+    status != 0 || resident & 1 != 0
+}
+
+/// See Linux's: other systems are not asked.
+#[cfg(not(target_os = "linux"))]
+pub fn is_resident(_: RawBytes<'_>) -> bool {
+    true
+}
+
+/// Asks for mapped bytes to be read from the disk before they are needed.
+pub fn will_need(bytes: RawBytes<'_>) {
+    let page_size = HANDLER.page_size.load(Ordering::SeqCst);
+    let page = bytes.ptr.map_addr(|at| at & !(page_size - 1));
+    let len = bytes.ptr.addr() - page.addr() + bytes.len;
+    // SAFETY: advice, which changes nothing that can be seen in memory.
+    unsafe { libc::madvise(page.cast_mut().cast(), len, libc::MADV_WILLNEED) };
+}
+
 /// How many mappings the handler can tell apart. More are refused, and their files
 /// are read with pread instead.
 const SLOTS: usize = 512;

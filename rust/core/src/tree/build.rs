@@ -9,7 +9,7 @@ use super::{
 use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
-use crate::image::{PhysicalMemory, RawBytes, ReadError};
+use crate::image::{PhysicalMemory, RawBytes, ReadError, is_resident, will_need};
 use crate::plan::{Action, Label, Plan, PlanDepth, leaf_address};
 use crate::scan::Scan;
 use crate::spec::Pairs;
@@ -124,6 +124,7 @@ impl<'a> ChunkScan<'a> {
         for node in nodes.iter_mut() {
             node.source = self.locate(node, depth, &mut chunk);
         }
+        read_ahead(nodes);
         let mut scratch = Scratch::new(depth);
         let copies = std::mem::take(&mut chunk.copies);
         let mut present = Presence {
@@ -487,6 +488,25 @@ impl<'a> ChunkScan<'a> {
         let rule = depth.rule(entry);
         let leaf = depth.is_leaf(entry);
         leaf && depth.stepped != Some(rule)
+    }
+}
+
+/// Has tables that are not in memory read from the disk, all at once and only they: a
+/// page fault waits for one, and brings in what lies around it. Asking is not free, so a
+/// few of the tables tell for all of them.
+fn read_ahead(nodes: &[Node<'_>]) {
+    fn in_place<'a>(node: &Node<'a>) -> Option<RawBytes<'a>> {
+        match node.source {
+            Source::InPlace(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+    let mut asked = nodes.iter().step_by(CHUNK / 4).filter_map(in_place);
+    if asked.all(is_resident) {
+        return;
+    }
+    for bytes in nodes.iter().filter_map(in_place) {
+        will_need(bytes);
     }
 }
 
