@@ -5,9 +5,10 @@
 
 use crate::addr::Pa;
 use crate::entries::Entries;
-use crate::image::{PhysicalMemory, ReadError};
+use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::plan::{Action, Label, Plan, leaf_address};
 use crate::scan::prefetch;
+use crate::spec::EntryFormat;
 use crate::visit::Span;
 use rayon::prelude::*;
 
@@ -237,21 +238,19 @@ impl<'a> Translator<'a> {
     fn entry(&self, walker: &Walker, depth: usize, index: u64) -> Result<Option<u64>, ReadError> {
         let format = self.plan.depths[depth].format;
         let width = format.bytes as u64;
-        // A table that is not wholly in the image is absent, as it is to a walk.
-        let first = Pa(walker.table.wrapping_add(walker.low * width));
-        let size = ((walker.high - walker.low + 1) * width) as usize;
-        if let Some(bytes) = self.image.in_place(first, size) {
+        if let Some(bytes) = self.whole(walker, format) {
             let entries = Entries::new(bytes, format);
             return Ok(Some(entries.get((index - walker.low) as usize)));
         }
-        if !covers(self.image, first, size as u64) {
+        let (first, size) = extent(walker, format);
+        if !covers(self.image, first, size) {
             return Ok(None);
         }
         let at = Pa(walker.table.wrapping_add(index * width));
         let mut copy = [0; 8];
         match self.image.read(at, &mut copy[..format.bytes]) {
             Ok(()) => {
-                let bytes = crate::image::RawBytes::from_slice(&copy[..format.bytes]);
+                let bytes = RawBytes::from_slice(&copy[..format.bytes]);
                 Ok(Some(Entries::new(bytes, format).get(0)))
             }
             Err(ReadError::Absent { .. }) => Ok(None),
@@ -259,13 +258,25 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// The table that comes next, if it can be read in place. One that is not wholly in
+    /// the image is absent, as it is to a walk.
+    #[inline]
+    fn whole(&self, walker: &Walker, format: EntryFormat) -> Option<RawBytes<'a>> {
+        let (first, size) = extent(walker, format);
+        self.image.in_place(first, usize::try_from(size).ok()?)
+    }
+
     /// Where the next entry on the way lies in memory, which it is asked for.
     #[inline]
     fn place(&self, walker: &Walker, depth: usize) -> Option<Entries<'a>> {
         let format = self.plan.depths[depth].format;
-        let offset = self.index(walker, depth) * format.bytes as u64;
-        let at = walker.table.checked_add(offset)?;
-        let entry = Entries::new(self.image.in_place(Pa(at), format.bytes)?, format);
+        let index = self.index(walker, depth);
+        if !(walker.low..=walker.high).contains(&index) {
+            return None;
+        }
+        let bytes = self.whole(walker, format)?;
+        let offset = (index - walker.low) as usize * format.bytes;
+        let entry = Entries::new(bytes.get(offset, format.bytes)?, format);
         prefetch(&entry);
         Some(entry)
     }
@@ -365,6 +376,14 @@ fn covers(image: &dyn PhysicalMemory, pa: Pa, size: u64) -> bool {
         }
     }
     false
+}
+
+/// Where the existing entries of the table that comes next are, and how many bytes.
+#[inline]
+fn extent(walker: &Walker, format: EntryFormat) -> (Pa, u64) {
+    let width = format.bytes as u64;
+    let first = Pa(walker.table.wrapping_add(walker.low * width));
+    (first, (walker.high - walker.low + 1) * width)
 }
 
 fn ended(status: Status, depth: usize) -> Translation {
