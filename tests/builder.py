@@ -300,6 +300,10 @@ class _Builder:
         data, chance = self.spec.depths[depth], self.chance
         patterns = [chance.getrandbits(64) & chance.getrandbits(64) for _ in range(3)]
         patterns += [0, data.attributes]
+        if self.spec.arch == "x86_64":
+            # Present, writable, accessed, dirty: to Linux any other entry of the upper tables
+            # is a bad one, below which its dumper does not go.
+            patterns += [0x63] * 5
         for pa in self.pools[depth]:
             entries = [empty(data)] * (1 << data.index_bits)
             table = self.tables[pa] = _Table(depth, entries, len(entries))

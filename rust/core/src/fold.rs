@@ -701,10 +701,12 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
             run,
             self.inherited,
         );
+        // Of ptes the last one counts for shadow notes, also where they are passed whole.
+        let ptes = self.sensitive && self.fold.tree.is_last(self.table.depth);
         Folded {
             summary,
             depends: false,
-            stale: None,
+            stale: ptes.then(|| self.inherited | self.depth.atom_state(self.entries.get(run.last))),
         }
     }
 }
