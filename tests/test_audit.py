@@ -424,14 +424,90 @@ def test_all_spaces_count_once(wx: list[str], capsys: pytest.CaptureFixture[str]
     assert run([*wx, "--all-spaces", "--format", "json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["wx_pages"] == 6
-    spaces = {finding["space"] for finding in document["findings"] if finding["rule"] == "wx"}
-    assert spaces == {"init_top_pgt", "current"}
-    paths = {finding["path"] for finding in document["findings"] if finding["rule"] == "wx"}
-    assert len(paths) == len([f for f in document["findings"] if f["rule"] == "wx"])
+    found = [finding for finding in document["findings"] if finding["rule"] == "wx"]
+    assert {finding["space"] for finding in found} == {"init_top_pgt"}
+    assert {finding["more_spaces"] for finding in found} == {1}
+    assert len({finding["path"] for finding in found}) == len(found)
+    assert {finding["space"] for finding in document["findings"]} == {"init_top_pgt", "current"}
     assert run([*wx, "--all-spaces"]) == 1
     text = capsys.readouterr().out
-    assert "      current: PGD " in text
+    assert "      init_top_pgt and 1 more: PGD " in text
     assert text.splitlines()[-1] == "Checked W+X mappings: FAILED, 6 W+X pages found."
+
+
+@pytest.mark.parametrize("name", ["s390x-6.12", "s390x-6.12-kasan"])
+def test_a_program_in_a_space_of_its_own(name: str) -> None:
+    """On s390x a process's addresses are not the kernel's, and what is executable there is no
+    code of the kernel's."""
+    case = golden_cases.Case(name)
+    image = fastwalk.open(case.files["tables.elf"], layout=case.layout)
+    found = audit(image.spaces().walk_physical(), image.spaces().tables())
+    assert found.wx_pages == counted(case)
+    own = [finding for finding in found if finding.space == "current_user"]
+    assert own
+    assert {finding.rule.id for finding in own} <= {"user-wx", "table-user"}
+    for finding in own:
+        assert finding.place == f"{finding.start:#x}"
+
+
+def test_aliases_name_the_space_of_the_writable_one() -> None:
+    """Two roots: code in one of them can be written through the other."""
+    machine = Machine()
+    machine.map(IMAGE, 0x90000, 0)
+    data = bytearray(0x10_0000)
+    tables = dict(machine.tables)
+    # The second root: the same address, another leaf.
+    root, leaf = 0x8_0000, 0x90000 | RW | 1 | NX
+    for pa, shift in ((root, 39), (root + 0x1000, 30), (root + 0x2000, 21), (root + 0x3000, 12)):
+        tables[pa] = np.zeros(512, np.uint64)
+        tables[pa][IMAGE >> shift & 511] = np.uint64(leaf if shift == 12 else pa + 0x1000 | RW | 1)
+    for pa, table in tables.items():
+        data[pa : pa + 4096] = table.tobytes()
+    layout = Layout(
+        arch="x86_64",
+        mode=MODE,
+        kernel="6.12",
+        page_size=4096,
+        roots={"one": Root(0x1000, "kernel"), "two": Root(root, "process")},
+        views={"kernel": View("one", ((0, (1 << 64) - 1),), (Marker(KERNEL, "Kernel"),))},
+        default_view="kernel",
+    )
+    image = fastwalk.open(bytes(data), format="raw", layout=layout)
+    found = audit(image.spaces().walk_physical())
+    (finding,) = found.of_rule("alias-wx")
+    assert (finding.space, finding.start, finding.also) == ("one", IMAGE, 0)
+    assert finding.detail == f"writable at {IMAGE:#x} in two"
+
+
+def test_only_what_lies_outside_of_memory_is_found() -> None:
+    machine = Machine()
+    machine.map(KERNEL, 0xF_E000, RW | NX)
+    machine.map(KERNEL + 0x1000, 0xF_F000, RW | NX)
+    machine.map(KERNEL + 0x2000, 0x10_0000, RW | NX)
+    found = machine.findings(memory=[(0, 0x10_0000)])
+    assert only(found, "outside-ram") == [(KERNEL + 0x2000, 0x1000, 0x10_0000)]
+
+
+def test_what_programs_may_execute_and_not_read() -> None:
+    """arm64's note_prot_uxn: pages of the kernel without UXN."""
+    page = 0x400 | 3 | 1 << 53  # AF, page, PXN
+    found = arm64({16: page | 0x100000 | 1 << 54, 18: page | 0x102000})
+    assert only(found, "user-kernel") == [(KERNEL39 + 0x12000, 0x1000, 0x102000)]
+
+
+def test_groups_say_how_many_entries_they_have() -> None:
+    page = 0x400 | 3 | 1 << 54 | 1 << 53 | 1 << 52
+    (finding,) = arm64({16: page | 0x110000})
+    assert finding.detail == "groups are of 16 entries"
+
+
+def test_what_was_not_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden_cases.Case("i386-6.12-2level").extract(tmp_path)
+    image = [str(tmp_path / "tables.elf"), "--layout", str(tmp_path / "layout.json")]
+    assert run(["audit", *image]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "W+X mappings were not checked: i386-2level cannot forbid execution."
+    assert any(line.startswith("not judged: ordinary memory") for line in lines)
 
 
 def test_the_page_lists_every_rule() -> None:

@@ -214,3 +214,44 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     same += ["--layout", str(a / "layout.json"), "--after-layout", str(a / "layout.json")]
     assert run(same) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "# no change"
+
+
+def test_given_shifts_are_as_good_as_found_ones() -> None:
+    a, b = golden("x86_64-6.12-kaslr-pti"), golden("x86_64-6.12-kaslr-pti-b")
+    found = fastwalk.diff(a, b)
+    assert len(found) == 0
+    assert set(found.shifts) == {"Low Kernel Mapping", "vmalloc() Area", "Vmemmap"}
+    given = fastwalk.diff(a, b, shift=found.shifts)
+    assert (len(given), given.shifts) == (0, found.shifts)
+    # The kernel's image, too, as its symbols may have told, and signed.
+    image = {"High Kernel Mapping": -0x100_0000}
+    assert len(fastwalk.diff(a, b, shift=image)) == 0
+    with pytest.raises(ValueError, match="no section 'Nowhere' to shift"):
+        fastwalk.diff(a, b, shift={"Nowhere": 1})
+    with pytest.raises(ValueError, match="out of the address space"):
+        fastwalk.diff(a, b, shift={"User Space": 1 << 62})
+
+
+def test_a_section_that_was_given_a_shift() -> None:
+    a = rows((BASE, 0x1000, 0x1000, NX), (BASE + 0x5000, 0x1000, 0x9000, NX))
+    b = rows((BASE + 0x2000, 0x1000, 0x3000, NX), (BASE + 0x7000, 0x1000, 0x9000, RW | NX))
+    (name,) = {change.section for change in fastwalk.diff(a, b)}
+    found = fastwalk.diff(a, b, shift={name: 0x2000}, kaslr=False)
+    assert told(found) == [("attributes", BASE + 0x5000, 0x1000)]
+    assert next(iter(found)).start_after == BASE + 0x7000
+
+
+def test_the_command_takes_shifts_of_sections(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for name in ("x86_64-6.12-kaslr-pti", "x86_64-6.12-kaslr-pti-b"):
+        (tmp_path / name).mkdir()
+        files.append(golden_cases.Case(name).extract(tmp_path / name))
+    diff = ["diff", *(str(f / "tables.elf") for f in files)]
+    diff += ["--layout", str(files[0] / "layout.json")]
+    diff += ["--after-layout", str(files[1] / "layout.json")]
+    assert run([*diff, "--shift", "Vmemmap=-0x183700000000"]) == 0
+    assert "# Vmemmap is -0x183700000000 away" in capsys.readouterr().out
+    assert run([*diff, "--shift", "Vmemmap=1", "--shift", "1"]) == 2
+    assert "one for everything, or one a section" in capsys.readouterr().err

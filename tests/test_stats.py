@@ -32,7 +32,7 @@ def test_sums(name: str) -> None:
     maps = space.walk()
     assert sum(row.bytes for row in found.leaves) == int(maps.size[maps.is_leaf].sum())
     assert sum(row.leaves for row in found.leaves) == space.count().leaves
-    assert sum(row.mapped for row in found.reach) == int(maps.size[maps.is_leaf].sum())
+    assert sum(row.mapped + row.shadow for row in found.reach) == int(maps.size[maps.is_leaf].sum())
     assert sum(row.tables for row in found.tables) == len(space.tables())
     for row in found.tables:
         assert 0 <= row.used <= row.entries

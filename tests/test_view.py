@@ -199,6 +199,14 @@ def test_cells_count_the_mappings_of_their_memory(space: fastwalk.AddressSpace) 
     assert ((most == regions.WRITABLE_EXECUTABLE) == both).all()
 
 
+def test_terabytes_of_shadow_are_one_page_of_memory(tmp_path: Path) -> None:
+    golden_cases.Case("x86_64-6.12-kasan").extract(tmp_path)
+    image = fastwalk.open(tmp_path / "tables.elf", layout=tmp_path / "layout.json")
+    ax = image.kernel().walk_physical().plot.hilbert(dark=False)
+    end = int(ax.get_title(loc="left").split(" to ")[1].split(",")[0], 16)
+    assert end < 1 << 32
+
+
 def test_a_hilbert_map_needs_physical_rows(space: fastwalk.AddressSpace) -> None:
     with pytest.raises(ValueError, match='coalesce="physical"'):
         space.walk().plot.hilbert()

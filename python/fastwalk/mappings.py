@@ -509,6 +509,12 @@ class Tables(Columnar):
             origin,
         )
 
+    @property
+    def table_bytes(self) -> NDArray[np.uint64]:
+        """The size of each table. Computed, so a copy."""
+        sizes = [depth.entry_bytes << depth.index_bits for depth in self.spec.depths]
+        return np.array(sizes, np.uint64)[self.depth]
+
     def frame(self, *, decoded: bool = False) -> Frame:
         """The columns as a :class:`~fastwalk.frames.Frame`, without a copy; ``decoded``
         adds ``level``, the kernel's name of the depth."""

@@ -78,6 +78,10 @@ class Path(NamedTuple):
     attributes: int
     effective: int
 
+    def text(self) -> str:
+        """The tables on the way, on one line."""
+        return " ".join(f"{step.name} {step.table:#x}[{step.index}]" for step in self.steps)
+
 
 class Lookup(NamedTuple):
     """What addresses came to: NumPy columns of the addresses' number."""
@@ -293,9 +297,9 @@ class AddressSpace:
     def shadow_range(self) -> tuple[int, int] | None:
         """First address and end of what the kernel maps as KASAN shadow, if its layout says
         where that is."""
-        from .analysis.shadow import shadow_of
+        from .shadow import told
 
-        shadow = shadow_of(self.layout, self.origin().spaces[0])
+        shadow = told(self.layout, self.mode.spec)
         if shadow is None:
             return None
         # x86 with 5 levels fills the whole root entry in which the shadow begins
@@ -306,8 +310,8 @@ class AddressSpace:
         if above < shadow.start:
             before = self.count(above, shadow.start, "physical")
             if before.rows > MOST_ROWS:
-                return above, shadow.last + 1
-        return shadow.start, shadow.last + 1
+                return above, shadow.end
+        return shadow.start, shadow.end
 
     def origin(self, coalesce: str = "attributes") -> Origin:
         """Where this space is from, as results keep it."""

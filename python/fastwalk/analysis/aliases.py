@@ -13,8 +13,8 @@ import numpy as np
 from ..arch.spec import EXEC, USER, USER_EXEC, WRITE
 from ..frames import Columnar, Frame
 from ..mappings import Mappings
+from ..shadow import physical_last
 from .intervals import ONE
-from .shadow import physical_last
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

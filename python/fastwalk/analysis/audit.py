@@ -7,7 +7,7 @@ from the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,18 @@ from ..arch.spec import EXEC, USER, USER_EXEC, WRITE, Spec
 from ..layout import Layout
 from ..mappings import OTHER, Mappings, Tables
 from ..origin import Origin, Walked
+from ..shadow import of_walked, physical_last
 from .findings import Findings, Part
-from .intervals import ONE, Union, meet, outside, union
+from .intervals import ONE, Pairs, Union, complement, meet, outside, union
 from .rules import EXEMPTIONS
 from .sections import IMAGE, Sections, kernel_start
-from .shadow import physical_last, shadow_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
+    Rows = NDArray[np.intp]
+    U64 = NDArray[np.uint64]
 
 BOTH = WRITE | EXEC
 PHYSICAL = 'needs rows that are contiguous in physical memory: coalesce="physical"'
@@ -61,7 +63,7 @@ class Columns:
             maps.spec,
             walked,
             origin.layout,
-            Sections.of(origin.layout, walked.view),
+            Sections.of_walked(origin.layout, walked),
             number,
             maps.is_leaf,
             last,
@@ -73,18 +75,28 @@ class Columns:
         """Whether rows are contiguous in physical memory."""
         return self.maps.origin is None or self.maps.origin.coalesce in ("physical", "none")
 
+    @property
+    def of_program(self) -> bool:
+        """Whether all of the space is a user program's: a process's, in a mode that does not
+        tell user from kernel (s390x, where the kernel has a space of its own)."""
+        return self.walked.role == "process" and not self.spec.permissions & USER
+
     def allows(self, bits: int) -> Mask:
         """Leaves with all of these permissions."""
         rows: Mask = self.leaf & ((self.maps.effective & np.uint8(bits)) == bits)
         return rows
 
+    def user_allows(self, bits: int = 0) -> Mask:
+        """Leaves with all of these permissions that a user program may access."""
+        return self.allows(bits) if self.of_program else self.allows(bits | USER)
+
     @property
     def kernel_executes(self) -> Mask:
         """Leaves that the kernel may execute and that are no user program's (SMEP, PXN and
         their like keep the kernel from executing those)."""
-        return self.allows(EXEC) & ~self.allows(USER)
+        return self.allows(EXEC) & ~self.user_allows()
 
-    def part(self, rule: str, rows: Mask, detail: str) -> Part:
+    def part(self, rule: str, rows: Mask, detail: str, other: int = 0) -> Part:
         """Whole rows as findings."""
         maps = self.maps
         count = np.count_nonzero(rows)
@@ -94,9 +106,27 @@ class Columns:
             maps.start[rows],
             maps.size[rows],
             maps.pa[rows],
-            np.zeros(count, np.uint64),
+            np.full(count, other, np.uint64),
             detail,
         )
+
+    def pieces(
+        self,
+        rule: str,
+        rows: Rows,
+        pairs: Pairs,
+        detail: str,
+        other: U64 | None = None,
+        other_space: NDArray[np.uint32] | None = None,
+    ) -> Part:
+        """Pieces of rows, where they meet something in physical memory, as findings."""
+        row = rows[pairs.left]
+        start = self.maps.start[row] + (pairs.first - self.maps.pa[row])
+        number = np.full(len(row), self.number, np.uint32)
+        if other is None:
+            other = np.zeros(len(row), np.uint64)
+        size = pairs.last - pairs.first + ONE
+        return Part(rule, number, start, size, pairs.first, other, detail, other_space)
 
 
 def denies_execution(spec: Spec) -> bool:
@@ -127,7 +157,7 @@ def writes_and_executes(columns: Columns) -> Mask:
     user program's is none of the kernel's (it does not execute it: SMEP, PXN)."""
     both = columns.allows(BOTH)
     if columns.walked.role in ("process", "pti-user"):
-        both &= ~columns.allows(USER)
+        both &= ~columns.user_allows()
     return both & denies_execution(columns.spec)
 
 
@@ -174,15 +204,17 @@ def audit(
         assert one.origin is not None
         found.space(Columns.of(one, one.origin, number))
     found.aliases()
-    given = {"": tables} if isinstance(tables, Tables) else tables or {}
-    for these in given.values():
-        found.tables(these)
-    if tables is None:
+    if tables is not None:
+        found.tables([tables] if isinstance(tables, Tables) else list(tables.values()))
+    else:
         found.skip("table-user", "the tables were not given")
         found.skip("table-writable", "the tables were not given")
-    sections = Sections.of_origin(maps.origin)
     return Findings.of_parts(
-        found.parts, maps.spaces, sections, found.wx_pages, tuple(found.skipped.items())
+        found.parts,
+        maps.spaces,
+        tuple(columns.sections for columns in found.spaces),
+        found.wx_pages,
+        tuple(found.skipped.items()),
     )
 
 
@@ -200,7 +232,7 @@ class Audit:
         self.memory = memory
         self.parts: list[Part] = []
         self.skipped: dict[str, str] = {}
-        self.pages: list[tuple[str, int]] = []
+        self.pages: list[tuple[Walked, int]] = []
         self.spaces: list[Columns] = []
 
     def skip(self, rule: str, why: str) -> None:
@@ -209,10 +241,10 @@ class Audit:
 
     @property
     def wx_pages(self) -> int:
-        """What the kernel's check counts: it looks at the kernel's own roots. Where there are
-        only processes', at those."""
-        own = [pages for role, pages in self.pages if role != "process"]
-        return sum(own or [pages for _, pages in self.pages])
+        """What the kernel's check counts: it looks at init_mm, which has the first of the
+        kernel's roots. Where none is there, at all that are."""
+        own = [pages for walked, pages in self.pages if walked.role == "kernel"]
+        return own[0] if own else sum(pages for _, pages in self.pages)
 
     def add(self, part: Part) -> None:
         """Keeps what was found."""
@@ -240,26 +272,34 @@ class Audit:
         self.add(columns.part("wx-exempt", spared, "the kernel's check lets it be"))
         found = columns.part("wx", both & ~spared, "writable and executable")
         pages = int(found.size.sum(dtype=np.uint64)) // columns.layout.page_size
-        self.pages.append((columns.walked.role, pages))
+        self.pages.append((columns.walked, pages))
         self.add(found)
-        users = columns.allows(WRITE | USER | USER_EXEC)
+        by_user = columns.spec.permissions & USER_EXEC or EXEC
+        users = columns.user_allows(WRITE | by_user)
         if columns.walked.role in ("process", "pti-user"):
             self.add(columns.part("user-wx", users, "writable and executable in user mode"))
 
     def user(self, columns: Columns) -> None:
         """Rule user-kernel."""
+        if columns.of_program:
+            return
         if not columns.spec.permissions & USER:
             self.skip("user-kernel", f"{columns.spec.name} does not tell user from kernel")
             return
         start = kernel_start(columns.layout, columns.walked)
         if start is None:
             return
-        rows = columns.allows(USER) & (columns.maps.start >= np.uint64(start))
+        # Arm programs may execute what they may not read: what lacks UXN (arch/arm64/mm/
+        # ptdump.c, note_prot_uxn of 6.12).
+        access = columns.allows(USER) | columns.allows(USER_EXEC)
+        rows = access & (columns.maps.start >= np.uint64(start))
         rows &= ~exempt(columns, "user-kernel")
         self.add(columns.part("user-kernel", rows, "user programs may access it"))
 
     def text(self, columns: Columns) -> None:
         """Rules text-writable and rodata-writable."""
+        if columns.of_program:
+            return
         writable = columns.allows(WRITE)
         start = columns.maps.start
         for name, rule in (("text", "text-writable"), ("rodata", "rodata-writable")):
@@ -292,7 +332,8 @@ class Audit:
                 torn |= ((maps.start ^ maps.pa) & within) != 0
                 if maps.origin is not None and maps.origin.coalesce == "none":
                     torn = (maps.start & within) != (maps.pa & within)
-                self.add(columns.part("group", rows & torn, f"groups are of {entries} entries"))
+                detail = "groups are of {other} entries"
+                self.add(columns.part("group", rows & torn, detail, entries))
             size <<= spec.depths[depth].index_bits
 
     def entries(self, columns: Columns) -> None:
@@ -310,18 +351,18 @@ class Audit:
         maps = columns.maps
         codes, names = decode.memory_type(columns.spec, maps.depth, maps.attributes, columns.leaf)
         device = np.array([name.startswith(DEVICE_TYPES) for name in names])
-        rows = columns.leaf & ~device[codes]
-        rows &= outside(maps.pa, columns.pa_last, self.memory)
-        self.add(columns.part("outside-ram", rows, "no RAM there"))
+        rows = np.flatnonzero(columns.leaf & ~device[codes])
+        pairs = meet(maps.pa[rows], columns.pa_last[rows], complement(self.memory))
+        self.add(columns.pieces("outside-ram", rows, pairs, "no RAM there"))
 
     def shadow(self, columns: Columns) -> None:
         """Rules shadow-executable, shadow-zero and shadow-missing."""
-        shadow = shadow_of(columns.layout, columns.walked)
-        if shadow is None:
+        shadow = of_walked(columns.layout, columns.walked)
+        if shadow is None or columns.of_program:
             return
         start = columns.maps.start
         inside = columns.leaf & (start >= np.uint64(shadow.start))
-        inside &= columns.last <= np.uint64(shadow.last)
+        inside &= columns.last < np.uint64(shadow.end)
         if not inside.any():
             return
         self.add(
@@ -335,7 +376,7 @@ class Audit:
         covered = union(start[inside], columns.last[inside])
         first = kernel_start(columns.layout, columns.walked) or 0
         rows = columns.leaf & ~inside & (start >= np.uint64(first))
-        rows &= shadow.covers(start) & shadow.covers(columns.last)
+        rows &= shadow.has(start) & shadow.has(columns.last)
         rows &= ~_within(columns, "fixmap")
         missing = np.zeros(len(start), np.bool_)
         missing[rows] = outside(shadow.of(start[rows]), shadow.of(columns.last[rows]), covered)
@@ -346,7 +387,7 @@ class Audit:
         spaces = [columns for columns in self.spaces if columns.physical]
         if len(spaces) < len(self.spaces):
             self.skip("alias-wx", PHYSICAL)
-        first, last, va, at = _writable(spaces)
+        first, last, va, space = _writable(spaces)
         if not len(first):
             return
         # One writable mapping of each address is enough to show.
@@ -354,71 +395,47 @@ class Audit:
         order = np.argsort(first, kind="stable")
         for columns in spaces:
             rows = np.flatnonzero(columns.kernel_executes & ~columns.allows(WRITE))
-            maps = columns.maps
-            pairs = meet(maps.pa[rows], columns.pa_last[rows], merged)
-            row = rows[pairs.left]
+            pairs = meet(columns.maps.pa[rows], columns.pa_last[rows], merged)
             seen = order[np.searchsorted(first[order], pairs.first, side="right") - 1]
             # The one that begins last before it may have ended; then the merged one began
             # with it.
             ended = last[seen] < pairs.first
             head = np.searchsorted(first[order], merged.first[pairs.right])
             seen[ended] = order[head[ended]]
-            self.add(
-                Part(
-                    "alias-wx",
-                    np.full(len(row), columns.number, np.uint32),
-                    maps.start[row] + (pairs.first - maps.pa[row]),
-                    pairs.last - pairs.first + ONE,
-                    pairs.first,
-                    va[seen] + (pairs.first - at[seen]),
-                    "writable at {other:#x}",
-                )
-            )
+            alias = va[seen] + (pairs.first - first[seen])
+            detail = "writable at {other:#x}{where}"
+            self.add(columns.pieces("alias-wx", rows, pairs, detail, alias, space[seen]))
 
-    def tables(self, tables: Tables) -> None:
+    def tables(self, tables: Sequence[Tables]) -> None:
         """Rules table-user and table-writable."""
-        sizes = np.array(
-            [depth.entry_bytes << depth.index_bits for depth in tables.spec.depths], np.uint64
-        )
-        merged = union(tables.pa, tables.pa + (sizes[tables.depth] - ONE))
+        pieces = [(of.pa, of.pa + (of.table_bytes - ONE)) for of in tables if len(of)]
+        none = np.zeros(0, np.uint64)
+        first, last = (np.concatenate((none, *(piece[i] for piece in pieces))) for i in (0, 1))
+        merged = union(first, last)
         for columns in self.spaces:
             if not columns.physical:
                 self.skip("table-user", PHYSICAL)
                 self.skip("table-writable", PHYSICAL)
                 continue
             writable = columns.allows(WRITE)
-            users = columns.allows(WRITE | USER)
+            users = columns.user_allows(WRITE)
             for rule, mask in (("table-user", users), ("table-writable", writable & ~users)):
                 rows = np.flatnonzero(mask)
                 pairs = meet(columns.maps.pa[rows], columns.pa_last[rows], merged)
-                row = rows[pairs.left]
-                self.add(
-                    Part(
-                        rule,
-                        np.full(len(row), columns.number, np.uint32),
-                        columns.maps.start[row] + (pairs.first - columns.maps.pa[row]),
-                        pairs.last - pairs.first + ONE,
-                        pairs.first,
-                        pairs.first,
-                        "page tables at PA {other:#x}",
-                    )
-                )
+                detail = "page tables at PA {other:#x}"
+                self.add(columns.pieces(rule, rows, pairs, detail, pairs.first))
 
 
-def _writable(
-    spaces: list[Columns],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """First and last PA, VA and its PA of all writable leaves."""
-    pieces = [
-        (c.maps.pa[rows], c.pa_last[rows], c.maps.start[rows], c.maps.pa[rows])
-        for c in spaces
-        for rows in [c.allows(WRITE)]
-    ]
-    none = np.zeros(0, np.uint64)
-    first, last, va, at = (
-        (np.concatenate((none, *c)) for c in zip(*pieces, strict=True)) if (pieces) else (none,) * 4
-    )
-    return first, last, va, at
+def _writable(spaces: list[Columns]) -> tuple[U64, U64, U64, NDArray[np.uint32]]:
+    """First and last PA, VA and space of all writable leaves."""
+    none = (*(np.zeros(0, np.uint64) for _ in range(3)), np.zeros(0, np.uint32))
+    pieces = [none]
+    for of in spaces:
+        rows = of.allows(WRITE)
+        number = np.full(np.count_nonzero(rows), of.number, np.uint32)
+        pieces.append((of.maps.pa[rows], of.pa_last[rows], of.maps.start[rows], number))
+    first, last, va, space = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    return first, last, va, space
 
 
 def _within(columns: Columns, name: str) -> Mask:

@@ -19,6 +19,7 @@ from .. import arch, decode
 from ..arch.spec import Spec
 from ..frames import Columnar, Frame
 from ..mappings import ABSENT, Mappings, permission_text, size_text
+from ..shadow import shadowed
 from .intervals import ONE
 from .sections import IMAGE, Sections
 
@@ -85,14 +86,15 @@ class Side:
             self.contiguous[rows],
         )
 
-    def section(self, first: int, last: int) -> Side:
-        """What lies in a part, relative to its beginning."""
+    def section(self, first: int, last: int, base: int | None = None) -> Side:
+        """What lies in a part, relative to its beginning, or to another address before it."""
         low, high = np.uint64(first), np.uint64(last)
+        zero = low if base is None else np.uint64(base)
         inside = self.take((self.first <= high) & (self.last >= low))
         start = np.maximum(inside.first, low)
         inside.pa += start - inside.first
-        inside.last = np.minimum(inside.last, high) - low
-        inside.first = start - low
+        inside.last = np.minimum(inside.last, high) - zero
+        inside.first = start - zero
         return inside
 
     def merged(self) -> Side:
@@ -148,13 +150,7 @@ def side_of(maps: Mappings, key: U64) -> Side:
     rows = np.flatnonzero(maps.is_leaf | (maps.kind == ABSENT))
     start = maps.start[rows]
     physical = maps.origin is not None and maps.origin.coalesce in ("physical", "none")
-    contiguous = np.full(len(rows), physical)
-    if maps.origin is not None and physical:
-        from .shadow import shadow_of
-
-        shadow = shadow_of(maps.origin.layout, maps.origin.spaces[0])
-        if shadow is not None:
-            contiguous &= (start < np.uint64(shadow.start)) | (start > np.uint64(shadow.last))
+    contiguous = physical & ~shadowed(maps)[rows]
     last = start + (maps.size[rows] - ONE)
     return Side(start, last, key[rows], maps.pa[rows], rows, maps.is_leaf[rows], contiguous)
 
@@ -274,13 +270,14 @@ class Diff(Columnar):
         columns: dict[str, np.ndarray],
         spec: Spec,
         spaces: tuple[str, ...],
-        sections: Sections,
+        sections: tuple[Sections, ...],
         names: tuple[str, str],
     ) -> None:
         self.columns = columns
         self.spec = spec
         self.spaces = spaces
         self.sections = sections
+        """Of each space, as the first walk has them."""
         self.names = names
         self.shifts: dict[str, int] = {}
         """By section, how much higher it is in the second walk (modulo 2^64)."""
@@ -338,10 +335,10 @@ class Diff(Columnar):
             before, after = self._words("before", index), self._words("after", index)
             amount = change == AMOUNT
             more = amount and bool(columns["effective_after"][index])
-            section = int(self.sections.find(columns["start"][index : index + 1])[0])
+            space = int(columns["space"][index])
             yield Change(
                 CHANGES[change],
-                self.spaces[int(columns["space"][index])],
+                self.spaces[space],
                 start,
                 int(columns["start_after"][index]),
                 int(columns["size"][index]),
@@ -349,7 +346,7 @@ class Diff(Columnar):
                 "" if change == GONE or (amount and not more) else after,
                 int(columns["pa_before"][index]),
                 int(columns["pa_after"][index]),
-                self.sections.names[section],
+                self.sections[space].name(start),
             )
 
     def frame(self, *, decoded: bool = False) -> Frame:
@@ -363,7 +360,7 @@ class Diff(Columnar):
         yield f"--- {self.names[0]}"
         yield f"+++ {self.names[1]}"
         for name, shift in self.shifts.items():
-            signed = shift - _TOP if shift >> 63 else shift
+            signed = _signed(shift)
             yield f"# {name} is {'+' if signed >= 0 else '-'}{abs(signed):#x} away"
         heading = None
         for one in self:
@@ -395,19 +392,29 @@ def diff(
     which are compared by name.
 
     ``kaslr``: compare section by section, wherever the markers put them; None: where the
-    markers of the two differ, or the kernel's image lies elsewhere in its section. Physical
-    addresses are then not compared, since these are random too. ``shift``: how much higher
-    everything is in ``b``, or, by name of a section, that section.
+    markers of the two differ, or the kernel's image lies elsewhere in its section, or where
+    ``shift`` names sections. Physical addresses are then not compared, since these are random
+    too. ``shift``: how much higher everything is in ``b``, or, by name of a section, what is
+    in that section (the others: as far as their markers are).
 
     Physical addresses are compared where both are of
     :meth:`~fastwalk.AddressSpace.walk_physical`. ValueError where the two are of different
-    kinds of machine.
+    kinds of machine, where ``shift`` names a section that there is not, or where it leads out
+    of the address space.
     """
     if a.spec.arch != b.spec.arch:
-        raise ValueError(f"{a.spec.name} and {b.spec.name} cannot be compared")
+        raise ValueError(
+            f"{a.spec.name} and {b.spec.name} cannot be compared; give two images of one kind of "
+            f"machine"
+        )
     pairs, spaces = _pairs(a, b)
     names = tuple(m.origin.image if m.origin else name for m, name in ((a, "a"), (b, "b")))
-    sections = Sections.of_origin(a.origin)
+    sections = tuple(Sections.of_origin(one.origin)[0] for one, _ in pairs)
+    if not isinstance(shift, int):
+        known = dict.fromkeys(name for of in sections for name in of.names if name)
+        if unknown := [name for name in shift if name not in known]:
+            named = ", ".join(known) or "none"
+            raise ValueError(f"there is no section {unknown[0]!r} to shift; there are: {named}")
     found = _Collector()
     for number, (one, other) in enumerate(pairs):
         found.space(number, one, other, kaslr, shift)
@@ -468,9 +475,10 @@ class _Collector:
     ) -> None:
         key_a, key_b = keys_of(a, b)
         side_a, side_b = side_of(a, key_a), side_of(b, key_b)
-        sections = Sections.of_origin(a.origin), Sections.of_origin(b.origin)
+        sections = Sections.of_origin(a.origin)[0], Sections.of_origin(b.origin)[0]
         if kaslr is None:
-            kaslr = not shift and _lies_elsewhere(a, b, *sections)
+            by_name = not isinstance(shift, int) and bool(shift)
+            kaslr = by_name or (not shift and _lies_elsewhere(a, b, *sections))
         physical = bool(side_a.contiguous.any()) == bool(side_b.contiguous.any())
         moves = not kaslr and not shift and physical
         self.judged_moves &= moves
@@ -479,7 +487,7 @@ class _Collector:
             side_b = _shifted(side_b, shift)
             self.compare(number, a, b, side_a, side_b, (0, shift % _TOP), moves, False)
             return
-        given = {} if isinstance(shift, int) else shift
+        given = {} if isinstance(shift, int) else {n: _signed(by) for n, by in shift.items()}
         numbers = {}
         for index, name in _named(sections[1]).items():
             numbers[name] = index
@@ -494,14 +502,16 @@ class _Collector:
                 continue
             low, high = sections[0].bounds(index)
             there, there_end = sections[1].bounds(numbers[name])
-            if name[0] in given:
-                there = (low + given[name[0]]) % _TOP
-                there_end = min(there + (high - low), _TOP - 1)
-            if there != low and name[0]:
-                self.shifts[name[0]] = (there - low) % _TOP
+            by = given.get(name[0], there - low)
+            if by and name[0]:
+                self.shifts[name[0]] = by % _TOP
+            # Sections need not begin with each other where the shift was given.
+            base = min(low, there - by)
+            if not (base >= 0 and base + by >= 0):
+                raise ValueError(f"a shift of {by:#x} leads out of the address space")
             self.compare(
-                number, a, b, side_a.section(low, high), side_b.section(there, there_end),
-                (low, there), moves, kaslr,
+                number, a, b, side_a.section(low, high, base),
+                side_b.section(there, there_end, base + by), (base, base + by), moves, kaslr,
             )  # fmt: skip
 
     def compare(
@@ -636,6 +646,11 @@ def _describe(
 ) -> None:
     for name in ("attributes", "effective", "depth"):
         part[f"{name}_{which}"][to] = maps.columns[name][rows]
+
+
+def _signed(shift: int) -> int:
+    """A shift as :attr:`Diff.shifts` has it, or as people say it."""
+    return shift - _TOP if shift >> 63 > 0 else shift
 
 
 def _shifted(side: Side, shift: int) -> Side:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import FastwalkError
 from ..frames import Columnar, Frame
-from .rules import BY_ID, RULES, Rule, Severity, reaches
+from .rules import RULES, Rule, Severity, reaches
 from .sections import Sections
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Finding(NamedTuple):
     detail: str
     place: str
     """The section of the address space, and where in it."""
+    also: int = 0
+    """How many more spaces have the same."""
 
     @property
     def severity(self) -> Severity:
@@ -64,7 +66,9 @@ class Part(NamedTuple):
     other: NDArray[np.uint64]
     """What the finding is about besides: the writable alias, the page table."""
     detail: str
-    """For people; may name ``other``."""
+    """For people; may name ``other``, and ``where`` that is if in another space."""
+    other_space: NDArray[np.uint32] | None = None
+    """The space of ``other``, where that is not the same one."""
 
 
 class Findings(Columnar):
@@ -72,17 +76,19 @@ class Findings(Columnar):
 
     ``rule`` uint16 indexes :data:`~fastwalk.analysis.rules.RULES`, ``space`` uint32
     :attr:`spaces`; ``start``, ``size``, ``pa`` (of the first byte) and ``other`` are uint64
-    (``other`` is what else a finding is about: the writable alias of executable memory, the
-    page table).
+    (``other`` is what else a finding is about: the writable alias of executable memory, which
+    is in the space ``other_space``; the page table; the entries of a group). What several
+    spaces have in common (the kernel's half is in every process's) is there once, of the first
+    of them; ``also`` uint32 says how many more have it.
     """
 
-    NAMES = ("rule", "space", "start", "size", "pa", "other")
+    NAMES = ("rule", "space", "start", "size", "pa", "other", "other_space", "also")
 
     def __init__(
         self,
         columns: dict[str, np.ndarray],
         spaces: tuple[str, ...],
-        sections: Sections,
+        sections: tuple[Sections, ...],
         details: dict[str, str],
         wx_pages: int = 0,
         skipped: tuple[tuple[str, str], ...] = (),
@@ -104,7 +110,7 @@ class Findings(Columnar):
         cls,
         parts: list[Part],
         spaces: tuple[str, ...],
-        sections: Sections,
+        sections: tuple[Sections, ...],
         wx_pages: int,
         skipped: tuple[tuple[str, str], ...],
     ) -> Findings:
@@ -115,12 +121,15 @@ class Findings(Columnar):
                 or [np.zeros(0, np.uint16)]
             )
         }
-        for name in cls.NAMES[1:]:
-            kind = np.uint32 if name == "space" else np.uint64
-            pieces = [getattr(part, name).astype(kind, copy=False) for part in parts]
+        for name in cls.NAMES[1:-1]:
+            kind = np.uint32 if name in ("space", "other_space") else np.uint64
+            pieces = [
+                (part.space if (given := getattr(part, name)) is None else given).astype(kind)
+                for part in parts
+            ]
             columns[name] = np.concatenate(pieces or [np.zeros(0, kind)])
         order = np.lexsort((columns["start"], columns["space"], columns["rule"]))
-        columns = _merged({name: column[order] for name, column in columns.items()})
+        columns = _once(_merged({name: column[order] for name, column in columns.items()}))
         details = {part.rule: part.detail for part in parts}
         return cls(columns, spaces, sections, details, wx_pages, skipped)
 
@@ -141,16 +150,18 @@ class Findings(Columnar):
 
     def __iter__(self) -> Iterator[Finding]:
         lists = (self.columns[name].tolist() for name in self.NAMES)
-        for number, space, start, size, pa, other in zip(*lists, strict=True):
+        for number, space, start, size, pa, other, there, also in zip(*lists, strict=True):
             rule = RULES[number]
+            where = f" in {self.spaces[there]}" if there != space else ""
             yield Finding(
                 rule,
                 self.spaces[space],
                 start,
                 size,
                 pa,
-                self.details[rule.id].format(other=other),
-                self.sections.place(start),
+                self.details[rule.id].format(other=other, where=where),
+                self.sections[space].place(start),
+                also,
             )
 
     def __repr__(self) -> str:
@@ -179,7 +190,7 @@ class Findings(Columnar):
     def frame(self, *, decoded: bool = False) -> Frame:
         """The columns; ``decoded`` adds ``severity``."""
         columns = dict(self.columns)
-        categories = {"rule": _RULE_IDS, "space": self.spaces}
+        categories = {"rule": _RULE_IDS, "space": self.spaces, "other_space": self.spaces}
         if decoded:
             severities = tuple(dict.fromkeys(rule.severity for rule in RULES))
             of_rule = np.array([severities.index(rule.severity) for rule in RULES], np.uint8)
@@ -225,7 +236,7 @@ def _merged(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return columns
     joins = np.zeros(count, np.bool_)
     joins[1:] = (start[:-1] + size[:-1] == start[1:]) & (size[:-1] != 0)
-    for name in ("rule", "space", "other"):
+    for name in ("rule", "space", "other", "other_space"):
         joins[1:] &= columns[name][:-1] == columns[name][1:]
     heads = np.flatnonzero(~joins)
     merged = {name: column[heads] for name, column in columns.items()}
@@ -233,6 +244,19 @@ def _merged(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return merged
 
 
-def title(rule: str) -> str:
-    """What a rule finds, for people."""
-    return BY_ID[rule].title
+def _once(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What several spaces have in common, of the first of them, and how many more there are."""
+    names = ("rule", "start", "size", "pa", "other")
+    order = np.lexsort([columns["space"], *(columns[name] for name in reversed(names))])
+    new = np.zeros(len(order), np.bool_)
+    new[:1] = True
+    for name in names:
+        column = columns[name][order]
+        new[1:] |= column[1:] != column[:-1]
+    heads = np.flatnonzero(new)
+    again = np.diff(np.append(heads, len(order))) - 1
+    keep = order[heads]
+    back = np.argsort(keep)
+    picked = {name: column[keep[back]] for name, column in columns.items()}
+    picked["also"] = again[back].astype(np.uint32)
+    return picked

@@ -43,6 +43,18 @@ def union(first: Addresses, last: Addresses) -> Union:
     return Union(first[starts], reach[ends])
 
 
+def complement(of: Union) -> Union:
+    """The addresses that lie in none of them."""
+    top = np.uint64((1 << 64) - 1)
+    if not len(of):
+        return Union(np.zeros(1, np.uint64), np.full(1, top))
+    first = np.concatenate((np.zeros(1, np.uint64), of.last + ONE))
+    last = np.concatenate((of.first - ONE, np.full(1, top)))
+    # Before one that begins at 0, and behind one that ends at the top, there is nothing.
+    keep = np.concatenate((of.first != 0, [of.last[-1] != top]))
+    return Union(first[keep], last[keep])
+
+
 class Pairs(NamedTuple):
     """Which intervals of one set meet which of another, and where."""
 

@@ -59,7 +59,8 @@ def _uri(image: str) -> str:
 
 
 def _result(finding: Finding, image: str, paths: dict[tuple[str, int], str]) -> dict[str, Any]:
-    where = f"{finding.start:#x}-{finding.last:#x} ({finding.place}) in {finding.space}"
+    more = f" and {finding.also} more" if finding.also else ""
+    where = f"{finding.start:#x}-{finding.last:#x} ({finding.place}) in {finding.space}{more}"
     address: dict[str, Any] = {
         "fullyQualifiedName": finding.place,
         "kind": "page",
@@ -67,11 +68,12 @@ def _result(finding: Finding, image: str, paths: dict[tuple[str, int], str]) -> 
     }
     if finding.start <= MOST_ADDRESS:
         address["absoluteAddress"] = finding.start
-    properties = {
+    properties: dict[str, Any] = {
         "start": f"{finding.start:#x}",
         "size": f"{finding.size:#x}",
         "pa": f"{finding.pa:#x}",
         "space": finding.space,
+        "moreSpaces": finding.also,
     }
     if (finding.space, finding.start) in paths:
         properties["path"] = paths[finding.space, finding.start]

@@ -32,11 +32,28 @@ class Sections:
         return cls(np.array(list(named), np.uint64), tuple(named.values()))
 
     @classmethod
-    def of_origin(cls, origin: Origin | None) -> Sections:
-        """Those of what was walked; one without a name where that is not known."""
+    def unnamed(cls) -> Sections:
+        """One, without a name, for all addresses."""
+        return cls(np.zeros(1, np.uint64), (UNNAMED,))
+
+    @classmethod
+    def of_walked(cls, layout: Layout, walked: Walked) -> Sections:
+        """Those of one space of a walk: the kernel's markers name nothing in a process's where
+        the kernel has a space of its own."""
+        from ..arch import spec_of
+        from ..arch.spec import USER
+
+        spec = spec_of(walked.mode, walked.index_va_bits)
+        if walked.role == "process" and not spec.permissions & USER:
+            return cls.unnamed()
+        return cls.of(layout, walked.view)
+
+    @classmethod
+    def of_origin(cls, origin: Origin | None) -> tuple[Sections, ...]:
+        """Those of each space of a walk; one without a name where that is not known."""
         if origin is None:
-            return cls(np.zeros(1, np.uint64), (UNNAMED,))
-        return cls.of(origin.layout, origin.spaces[0].view if origin.spaces else None)
+            return (cls.unnamed(),)
+        return tuple(cls.of_walked(origin.layout, walked) for walked in origin.spaces)
 
     def find(self, vas: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Which section each address is in, as a number."""
@@ -47,6 +64,10 @@ class Sections:
         first = int(self.starts[number])
         behind = self.starts[number + 1 : number + 2]
         return first, (int(behind[0]) if len(behind) else 1 << 64) - 1
+
+    def name(self, va: int) -> str:
+        """The name of the section of an address."""
+        return self.names[int(self.find(np.array([va], np.uint64))[0])]
 
     def place(self, va: int) -> str:
         """An address for people: section and offset."""

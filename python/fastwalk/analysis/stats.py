@@ -12,8 +12,8 @@ from .. import arch, decode
 from ..arch.spec import Spec
 from ..frames import Columnar, Frame
 from ..mappings import SHADOWS, Mappings, Tables, permission_text, size_text
+from ..shadow import physical_last, shadowed
 from .intervals import ONE
-from .shadow import physical_last
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,8 @@ class TableRow(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What TLB entries can hold."""
+    """What TLB entries can hold. KASAN's shadow is left out: terabytes of it are one page,
+    and would hide everything else."""
 
     space: str
     mapped: int
@@ -68,6 +69,8 @@ class Reach(NamedTuple):
     """That it takes to hold all of it; a contiguous group takes one."""
     reach: int
     """Bytes that :data:`TLB_ENTRIES` entries hold, of the mean size."""
+    shadow: int = 0
+    """Bytes of KASAN's shadow beside it."""
 
 
 class Sharing(NamedTuple):
@@ -114,7 +117,7 @@ class Stats(Columnar):
         self.kasan: list[KasanCover] = []
 
     def __repr__(self) -> str:
-        mapped = sum(row.mapped for row in self.reach)
+        mapped = sum(row.mapped + row.shadow for row in self.reach)
         tables = sum(row.bytes for row in self.tables)
         return f"<fastwalk.Stats: {size_text(mapped)} mapped, {size_text(tables)} of page tables>"
 
@@ -159,13 +162,15 @@ class Stats(Columnar):
                 f"{_bytes(table.bytes):>12}, {full:.1%} of their entries in use"
             )
         mapped = {row.space: row.mapped for row in self.reach}
+        beside = {row.space: _beside(row.shadow) for row in self.reach}
         cost: dict[str, int] = {}
         for table in self.tables:
             cost[table.space] = cost.get(table.space, 0) + table.bytes
         for space, total in cost.items():
             if mapped.get(space):
                 share = total / mapped[space]
-                yield f"  {space:<20} {_bytes(total)} for {_bytes(mapped[space])}: {share:.3%}"
+                held = f"{_bytes(mapped[space])}{beside[space]}"
+                yield f"  {space:<20} {_bytes(total)} for {held}: {share:.3%}"
         yield "larger leaves that there could be:"
         for missed in self.missed:
             yield (
@@ -177,8 +182,8 @@ class Stats(Columnar):
         yield "TLB:"
         for one in self.reach:
             yield (
-                f"  {one.space:<20} {one.entries} entries hold all of it; {TLB_ENTRIES} hold "
-                f"{_bytes(one.reach)}"
+                f"  {one.space:<20} {one.entries} entries hold {_bytes(one.mapped)}"
+                f"{beside[one.space]}; {TLB_ENTRIES} hold {_bytes(one.reach)}"
             )
         if len(self.sharing) > 1:
             yield "tables shared between spaces:"
@@ -194,6 +199,11 @@ class Stats(Columnar):
                     f"  {cover.kind:<20} {_bytes(cover.shadow_bytes):>12} for "
                     f"{_bytes(cover.covers_bytes)} of memory"
                 )
+
+
+def _beside(shadow: int) -> str:
+    """What was left out, for people."""
+    return f" (not counting {_bytes(shadow)} of KASAN shadow)" if shadow else ""
 
 
 def _bytes(size: int) -> str:
@@ -285,6 +295,11 @@ def _missed(found: Stats, name: str, maps: Mappings) -> None:
 
 def _reach(found: Stats, name: str, maps: Mappings) -> None:
     spec = maps.spec
+    inside = shadowed(maps)
+    shadow = int(maps.size[inside].sum())
+    rest = maps[~inside]
+    assert isinstance(rest, Mappings)
+    maps = rest
     per_entry = np.array(leaf_sizes(spec), np.uint64)[maps.depth]
     for depth, groups in enumerate(arch.groups(spec.name)):
         for mask, value, entries in groups:
@@ -293,7 +308,7 @@ def _reach(found: Stats, name: str, maps: Mappings) -> None:
     mapped = int(maps.size.sum())
     entries = int((maps.size // per_entry + (maps.size % per_entry != 0)).sum())
     reach = min(mapped, TLB_ENTRIES * mapped // entries) if entries else 0
-    found.reach.append(Reach(name, mapped, entries, reach))
+    found.reach.append(Reach(name, mapped, entries, reach, shadow))
 
 
 def _tables(found: Stats, name: str, tables: Tables) -> None:
@@ -315,8 +330,7 @@ def _sharing(found: Stats, given: Mapping[str, Tables]) -> None:
     every, counts = np.unique(np.concatenate(pas), return_counts=True)
     for (name, tables), own in zip(given.items(), pas, strict=True):
         shared = counts[np.searchsorted(every, own)] > 1
-        sizes = np.array([d.entry_bytes << d.index_bits for d in tables.spec.depths], np.uint64)
-        own_bytes = int(sizes[tables.depth[~shared]].sum())
+        own_bytes = int(tables.table_bytes[~shared].sum())
         found.sharing.append(Sharing(name, len(own), int(shared.sum()), own_bytes))
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SpecError
 from ..layout import Layout
 from .dialect import EarlyShadow, TextField
 from .spec import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PGD, P4D, PUD, PMD, PTE = range(5)
 """The level numbers of mm/ptdump.c. Levels that fold leave a gap."""
@@ -24,6 +28,18 @@ class Shadow(NamedTuple):
     scale: int
     covers: int
     """The address that the byte at `start` stands for."""
+
+    def of(self, vas: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Where the shadow of addresses is: kasan_mem_to_shadow of include/linux/kasan.h. Of
+        addresses that have one."""
+        wide = vas.dtype.type
+        return (vas - wide(self.covers) >> wide(self.scale)) + wide(self.start)
+
+    def has(self, vas: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which addresses have a shadow."""
+        wide = vas.dtype.type
+        reach = self.end - self.start << self.scale
+        return (vas - wide(self.covers)) <= wide(reach - 1)
 
 
 def shadow_of_top(start: int, end: int, scale: int = 3) -> Shadow:

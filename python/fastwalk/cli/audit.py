@@ -10,6 +10,7 @@ example: fastwalk audit vmcore --fail-on error --baseline accepted.json
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,10 @@ from . import _common as common
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
     from fastwalk.analysis.findings import Finding, Findings
+
+CSV_COLUMNS = (
+    "rule", "severity", "space", "start", "size", "pa", "place", "detail", "more_spaces",
+)  # fmt: skip
 
 MOST_PATHS = 10_000
 """Findings up to so many get their path of tables."""
@@ -108,11 +113,6 @@ def _ram(
     return common.ram(space, tables if options.ram == "auto" else 0)
 
 
-def path_text(space: AddressSpace, va: int) -> str:
-    """The tables on the way to an address, on one line."""
-    return " ".join(f"{step.name} {step.table:#x}[{step.index}]" for step in space.path(va).steps)
-
-
 def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, AddressSpace]) -> None:
     """In the format that was asked for."""
     space = next(iter(spaces.values()))
@@ -127,7 +127,7 @@ def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, Add
         else list(findings.reaching(("warning",)))
     )
     paths = {
-        (finding.space, finding.start): path_text(spaces[finding.space], finding.start)
+        (finding.space, finding.start): spaces[finding.space].path(finding.start).text()
         for finding in listed[:MOST_PATHS]
     }
     with common.text_out(options) as out:
@@ -140,12 +140,12 @@ def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, Add
             json.dump(_document(findings, listed, paths), out, indent=1)
             out.write("\n")
         elif options.format == "csv":
-            out.write("rule,severity,space,start,size,pa,place,detail\n")
-            for finding in listed:
-                out.write(
-                    f"{finding.rule.id},{finding.severity},{finding.space},{finding.start:#x},"
-                    f"{finding.size},{finding.pa:#x},{finding.place},{finding.detail}\n"
-                )
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(CSV_COLUMNS)
+            for one in listed:
+                start, pa = hex(one.start), hex(one.pa)
+                row = (one.rule.id, one.severity, one.space, start, one.size, pa, one.place)
+                writer.writerow((*row, one.detail, one.also))
         else:
             for line in _text(findings, listed, paths, options, common.labels(space)):
                 out.write(line + "\n")
@@ -166,6 +166,7 @@ def _document(
                 "title": finding.rule.title,
                 "why": finding.rule.why,
                 "space": finding.space,
+                "more_spaces": finding.also,
                 "start": f"{finding.start:#x}",
                 "size": finding.size,
                 "pa": f"{finding.pa:#x}",
@@ -200,7 +201,9 @@ def _text(
             f"{label(finding.start)}"
         )
         if (path := paths.get((finding.space, finding.start))) is not None:
-            lines.append(f"      {f'{finding.space}: ' if options.all_spaces else ''}{path}")
+            more = f" and {finding.also} more" if finding.also else ""
+            where = f"{finding.space}{more}: " if options.all_spaces else ""
+            lines.append(f"      {where}{path}")
     hidden = (
         {}
         if options.all
@@ -216,8 +219,11 @@ def _text(
         lines.append(f"{findings.accepted} findings are accepted by the baseline")
     if options.rules:
         lines += [f"{rule.id} ({rule.severity}): {rule.title}. {rule.why}" for rule in RULES]
-        lines += [f"not judged: {name}: {why}" for name, why in findings.skipped]
-    if findings.wx_pages:
+    skipped = dict(findings.skipped)
+    lines += [f"not judged: {BY_ID[name].title} [{name}]: {skipped[name]}" for name in skipped]
+    if "wx" in skipped and not findings.wx_pages:
+        lines.append(f"W+X mappings were not checked: {skipped['wx']}.")
+    elif findings.wx_pages:
         lines.append(f"Checked W+X mappings: FAILED, {findings.wx_pages} W+X pages found.")
     else:
         lines.append("Checked W+X mappings: passed, no W+X pages found.")

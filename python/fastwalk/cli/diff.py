@@ -38,11 +38,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shift",
-        type=common.number,
-        default=0,
-        metavar="BYTES",
-        help="how much higher everything is in AFTER",
+        type=shift,
+        action="append",
+        default=[],
+        metavar="[SECTION=]BYTES",
+        help="how much higher everything is in AFTER, or what is in a section; can be given again",
     )
+
+
+def shift(text: str) -> tuple[str | None, int]:
+    """A number of bytes, or that of a section."""
+    section, mark, number = text.rpartition("=")
+    return section if mark else None, common.number(number)
+
+
+def _shift(given: list[tuple[str | None, int]]) -> int | dict[str, int]:
+    """As :func:`fastwalk.diff` takes it."""
+    sections = {section: by for section, by in given if section is not None}
+    everything = [by for section, by in given if section is None]
+    if len(sections) + len(everything) < len(given) or len(everything) + bool(sections) > 1:
+        raise common.UsageError("--shift: give one for everything, or one a section")
+    return everything[0] if everything else sections or 0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,12 +68,12 @@ def run(options: argparse.Namespace) -> int:
 
     later = copy.copy(options)
     later.image, later.layout = options.after, options.after_layout
+    by = _shift(options.shift)
+    before, after = _walk(options), _walk(later)
     try:
-        found = fastwalk.diff(
-            _walk(options), _walk(later), kaslr=KASLR[options.kaslr], shift=options.shift
-        )
+        found = fastwalk.diff(before, after, kaslr=KASLR[options.kaslr], shift=by)
     except ValueError as error:
-        raise common.UsageError(f"{error}; give two images of one kind of machine") from None
+        raise common.UsageError(str(error)) from None
     if options.format in ("parquet", "arrow"):
         with common.binary_out(options) as file:
             frame = found.frame()

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from . import _common as common
+
+if TYPE_CHECKING:
+    from fastwalk import AddressSpace
+    from fastwalk.mappings import Mappings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +37,11 @@ def run(options: argparse.Namespace) -> int:
     if options.all_spaces:
         spaces = common.all_spaces(options)
         maps, tables = spaces.walk_physical(*work), spaces.tables(options.threads)
-        found = stats(maps, tables)
+        found = stats(maps, tables, _shadow(spaces.image.kernel()))
     else:
         space = common.choose_space(options)
         maps = space.walk_physical(*work)
-        shadow = space.walk(kasan="collapse") if space.shadow_range() else None
-        found = stats(maps, space.tables(threads=options.threads), shadow)
+        found = stats(maps, space.tables(threads=options.threads), _shadow(space))
     for warning in maps.warnings:
         common.warn(warning)
     if options.format in ("csv", "parquet", "arrow"):
@@ -51,3 +55,8 @@ def run(options: argparse.Namespace) -> int:
             for line in found.lines():
                 out.write(line + "\n")
     return 0
+
+
+def _shadow(space: AddressSpace) -> Mappings | None:
+    """For what KASAN covers."""
+    return space.walk(kasan="collapse") if space.shadow_range() else None

@@ -17,6 +17,7 @@ from .. import arch
 from ..arch import Shadow
 from ..errors import RowBudgetError
 from ..mappings import LEAF, REAL_SHADOW, ZERO_SHADOW, Mappings
+from ..shadow import told
 
 if TYPE_CHECKING:
     from ..layout import Kasan
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _MARK = 0x80
 """Set by the core in the effective permissions of a leaf at a marked address."""
-TOP = 1 << 64
 
 
 class Found(NamedTuple):
@@ -37,28 +37,15 @@ class Found(NamedTuple):
 
 def find(space: AddressSpace) -> Found | None:
     """Where the shadow is; None where the space has none."""
-    places = arch.shadows(space.mode.spec)
     kasan = space.layout.kasan
-    known = _told(kasan, places)
-    if known is not None:
-        places = (known,)
+    known = told(space.layout, space.mode.spec)
+    places = (known,) if known is not None else arch.shadows(space.mode.spec)
     for place in places:
         page = _zero_page(space, kasan, place)
         if page is None:
             continue
         return Found(_scaled(space, places) if known is None else place, page)
     return None
-
-
-def _told(kasan: Kasan | None, places: tuple[Shadow, ...]) -> Shadow | None:
-    """The place that the layout names, with the scale that its size tells."""
-    if kasan is None or kasan.start is None or kasan.end is None or not places:
-        return None
-    size = kasan.end - kasan.start
-    like = min(places, key=lambda place: abs(place.end - place.start - size))
-    # Whatever the configuration: the last byte stands for the same last address.
-    covers = (like.covers + (like.end - like.start - size << like.scale)) % TOP
-    return Shadow(kasan.start, kasan.end, like.scale, covers)
 
 
 def _scaled(space: AddressSpace, places: tuple[Shadow, ...]) -> Shadow:

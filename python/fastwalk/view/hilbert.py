@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..shadow import physical_last
 from . import _matplotlib, regions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def counts(
     """For each cell how many rows map some of it, and their most permissive class."""
     leaf = maps.is_leaf
     first = maps.pa[leaf]
-    last = first + (maps.size[leaf] - np.uint64(1))
+    last = physical_last(maps)[leaf]
     of = regions.classes(maps)[leaf]
     inside = (last >= np.uint64(start)) & (first <= np.uint64(start + cell * cells - 1))
     low = (np.maximum(first[inside], np.uint64(start)) - np.uint64(start)) // np.uint64(cell)
@@ -139,12 +140,12 @@ def draw(
 def _top(maps: Mappings) -> int:
     """The end of memory: of what the image has, or of nearly all that is mapped."""
     leaf = maps.is_leaf
-    ends = np.sort(maps.pa[leaf] + maps.size[leaf])
-    if not len(ends):
+    first, last = maps.pa[leaf], physical_last(maps)[leaf]
+    if not len(last):
         return 1 << maps.spec.page_bits
-    sizes = maps.size[leaf][np.argsort(maps.pa[leaf] + maps.size[leaf], kind="stable")]
-    reached = np.cumsum(sizes.astype(np.float64))
-    top = int(ends[np.searchsorted(reached, MEMORY * reached[-1])])
+    order = np.argsort(last, kind="stable")
+    reached = np.cumsum((last - first)[order].astype(np.float64) + 1)
+    top = int(last[order][np.searchsorted(reached, MEMORY * reached[-1])]) + 1
     segments = maps.origin.segments if maps.origin is not None else ()
     return max([top, *(pa + size for pa, size in segments)])
 
