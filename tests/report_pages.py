@@ -34,8 +34,16 @@ def hostile_page(space: fastwalk.AddressSpace) -> str:
     spaces = (maps.origin.spaces[0]._replace(name=HOSTILE),)
     origin = replace(maps.origin, image=HOSTILE, layout=layout, spaces=spaces)
     hostile = Mappings(maps.columns, maps.spec, warnings=(HOSTILE,), origin=origin)
-    found = Found(HOSTILE, HOSTILE, HOSTILE, 0xFFFFC90000005000, 4096, *[HOSTILE] * 3)
-    return render(hostile, space.tables(), [(HOSTILE, HOSTILE, HOSTILE)], [found])
+    found = Found(
+        HOSTILE, HOSTILE, HOSTILE, 0xFFFFC90000005000, 4096, HOSTILE, HOSTILE, HOSTILE, 0, HOSTILE
+    )
+    return render(
+        hostile,
+        space.tables(),
+        [(HOSTILE, HOSTILE, HOSTILE)],
+        [found],
+        skipped=[(HOSTILE, HOSTILE)],
+    )
 
 
 def largest_page(space: fastwalk.AddressSpace) -> str:

@@ -66,6 +66,11 @@ def first_row(page: Page) -> str:
 def test_it_shows_the_machine(browser: Browser, files: Path) -> None:
     page = shown(browser, files / "report.html")
     expect(page.locator(".sub").first).to_contain_text("Linux 6.12.117, x86_64-4level")
+    # Findings come first; what the image is, unfolds.
+    expect(page.locator("#findings")).to_contain_text("PGD 0x1a16000[402]")
+    expect(page.locator("#facts")).not_to_be_visible()
+    page.locator("#image summary").click()
+    expect(page.locator("#facts")).to_be_visible()
     expect(page.locator("#facts")).to_contain_text("init_top_pgt")
     expect(page.locator("#regions")).to_contain_text("vmalloc() Area")
     expect(page.locator("#counted")).to_contain_text("65,637 of 65,637 rows")

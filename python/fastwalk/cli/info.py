@@ -11,6 +11,7 @@ from pathlib import Path
 from fastwalk.errors import FastwalkError
 
 from . import _common as common
+from . import _facts
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Shows a table of findings."""
     opened = common.open_image(options)
-    size = sum(segment.size for segment in opened.segments)
-    rows = [
-        ("image", opened.name, ""),
-        ("format", opened.format, ""),
-        ("memory", f"{size / (1 << 20):.1f} MiB", f"{len(opened.segments)} segments"),
-    ]
-    if opened.segments:
-        first, last = opened.segments[0], opened.segments[-1]
-        rows.append(("addresses", f"{first.pa:#x} - {last.pa + last.size:#x}", ""))
-    rows += [(key, value, "") for key, value in opened.details]
+    rows = _facts.of_image(opened)
     try:
         found = opened.layout
     except FastwalkError as error:
@@ -42,14 +34,7 @@ def run(options: argparse.Namespace) -> int:
         common.warn(str(error))
         _table(rows)
         return 0
-    rows += opened.evidence
-    for name, root in found.roots.items():
-        mode = root.mode or found.mode
-        rows.append((f"root {name}", f"{root.pa:#x}", f"{root.role}, {mode}"))
-    for name, view in found.views.items():
-        default = ", the default" if name == found.default_view else ""
-        rows.append((f"view {name}", view.root, f"{len(view.markers)} markers{default}"))
-    _table(rows)
+    _table(rows + _facts.of_layout(opened, found))
     if options.layout_out is not None:
         _write(options.layout_out, found.to_json())
     return 0
@@ -62,7 +47,7 @@ def _write(path: Path, text: str) -> None:
         raise FastwalkError(f"{path}: {error.strerror}; give a file to write to") from None
 
 
-def _table(rows: list[tuple[str, str, str]]) -> None:
+def _table(rows: list[_facts.Fact]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for what, value, source in rows:
         print(f"{what:<{widths[0]}}  {value:<{widths[1]}}  {source}".rstrip())

@@ -10,14 +10,17 @@ example: fastwalk report vmcore -o report.html
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from fastwalk.errors import RowBudgetError
 
 from . import _common as common
+from . import _facts
 
 if TYPE_CHECKING:
-    from fastwalk import AddressSpace, Image
+    from fastwalk import AddressSpace
+    from fastwalk.analysis.findings import Findings
     from fastwalk.mappings import Mappings, Tables
     from fastwalk.view.report import Found
 
@@ -49,57 +52,53 @@ def run(options: argparse.Namespace) -> int:
         maps = space.walk(
             budget=report.MOST_ROWS, truncate=True, threads=options.threads, isa=options.isa
         )
-        if findings is None:
-            findings = audited(maps, tables, space)
+    if findings is None:
+        findings = audited(maps, tables, space)
     for warning in maps.warnings:
         common.warn(warning)
-    page = report.render(maps, tables, facts(space.image, space), findings, total=count)
+    facts = _facts.of_image(space.image) + _facts.of_layout(space.image, space.layout)
+    page = report.render(
+        maps, tables, facts, shown(findings, space), skipped=skipped(findings), total=count
+    )
     with common.text_out(options) as out:
         out.write(page)
     return 0
 
 
-def facts(image: Image, space: AddressSpace) -> list[tuple[str, str, str]]:
-    """What is known of the image: (what, value, where from)."""
-    layout = space.layout
-    size = sum(segment.size for segment in image.segments)
-    rows = [
-        ("image", image.name, ""),
-        ("format", image.format, ""),
-        ("memory", f"{size / (1 << 20):.1f} MiB", f"{len(image.segments)} segments"),
-        ("kernel", layout.kernel, ""),
-        ("mode", space.mode.name, f"{layout.arch}, pages of {layout.page_size} bytes"),
-    ]
-    rows += [(key, value, "") for key, value in image.details]
-    rows += image.evidence
-    rows += [
-        (f"root {name}", f"{root.pa:#x}", f"{root.role}, {layout.mode_of(root)}")
-        for name, root in layout.roots.items()
-    ]
-    return rows
-
-
-def audited(maps: Mappings, tables: Tables, space: AddressSpace) -> list[Found]:
+def audited(maps: Mappings, tables: Tables, space: AddressSpace) -> Findings:
     """What the audit found."""
     from fastwalk.analysis.audit import audit
-    from fastwalk.view.report import Found
 
-    findings = audit(
+    return audit(
         maps,
         tables,
         memory=common.ram(space, len(tables)),
         regions=common.kernel_regions(space.image),
     )
-    return [
-        Found(
-            one.severity,
-            one.rule.id,
-            one.rule.title,
-            one.start,
-            one.size,
-            one.place,
-            one.detail,
-            one.rule.why,
-        )
-        for one in findings
-    ]
+
+
+def shown(findings: Findings, space: AddressSpace) -> list[Found]:
+    """Findings as the report shows them, with the tables on the way for as many of a rule as
+    it shows."""
+    from fastwalk.view.report import MOST_FINDINGS, Found
+
+    found = []
+    seen: Counter[str] = Counter()
+    for one in findings:
+        seen[one.rule.id] += 1
+        path = space.path(one.start).text() if seen[one.rule.id] <= MOST_FINDINGS else ""
+        rule = one.rule
+        found.append(
+            Found(
+                one.severity, rule.id, rule.title, one.start, one.size, one.place, one.detail,
+                rule.why, one.pa, path,
+            )
+        )  # fmt: skip
+    return found
+
+
+def skipped(findings: Findings) -> list[tuple[str, str]]:
+    """What was not judged, and why."""
+    from fastwalk.analysis.rules import BY_ID
+
+    return [(BY_ID[rule].title, why) for rule, why in findings.skipped]

@@ -48,6 +48,9 @@ class Found(NamedTuple):
     """What of it."""
     why: str
     """Why that matters."""
+    pa: int | None = None
+    path: str = ""
+    """The tables on the way."""
 
 
 def render(
@@ -56,14 +59,16 @@ def render(
     facts: Iterable[tuple[str, str, str]] = (),
     findings: Sequence[Found] | None = None,
     *,
+    skipped: Iterable[tuple[str, str]] = (),
     title: str | None = None,
     total: int | None = None,
 ) -> str:
     """The report as the text of an HTML file.
 
     ``facts``: (what, value, where from) of the image. ``findings``: of an audit; None
-    where there was none. ``total``: how many rows there are, where ``maps`` has only the
-    first of them; more than :data:`MOST_ROWS` are cut off.
+    where there was none. ``skipped``: what it did not look for, and why. ``total``: how many
+    rows there are, where ``maps`` has only the first of them; more than :data:`MOST_ROWS` are
+    cut off.
     """
     painted = regions.shown(maps)
     count = len(painted) if total is None else total
@@ -88,7 +93,7 @@ def render(
         tiles=_tiles(rows, count, tables, findings),
         notes="".join(f'<p class="note">{escape(note)}</p>' for note in notes),
         facts="".join(map(_fact, facts)),
-        findings=_findings(findings),
+        findings=_findings(findings) + "".join(map(_unjudged, skipped)),
         class_heads="".join(
             f'<th class="number">{escape(CLASSES[lane].name)}</th>' for lane in rows.lanes
         ),
@@ -168,6 +173,11 @@ def _fact(fact: tuple[str, str, str]) -> str:
     )
 
 
+def _unjudged(skipped: tuple[str, str]) -> str:
+    title, why = map(escape, skipped)
+    return f'<p class="note">Not judged: {title}: {why}.</p>'
+
+
 def _findings(findings: Sequence[Found] | None) -> str:
     if findings is None:
         return '<p class="note">There was no audit.</p>'
@@ -193,7 +203,8 @@ def _rule(found: list[Found]) -> str:
         f"{escape(first.title)} ({len(found):,})</summary>"
         f'<p class="note">{escape(first.why)} [{escape(first.rule)}]</p>'
         f'<div class="scroll"><table><thead><tr><th>address</th><th class="number">size</th>'
-        f"<th>where</th><th>what</th></tr></thead><tbody>{rows}</tbody></table></div>{rest}"
+        f"<th>physical</th><th>where</th><th>what</th><th>tables on the way</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>{rest}"
         f"</details>"
     )
 
@@ -203,8 +214,10 @@ def _finding(found: Found) -> str:
         f'<tr><td class="mono"><button type="button" class="link mono" '
         f'data-address="{found.start:#x}">{found.start:#018x}</button></td>'
         f'<td class="number">{rough_size(found.size or 1 << 64)}</td>'
+        f'<td class="mono">{"" if found.pa is None else f"{found.pa:#x}"}</td>'
         f'<td class="value">{escape(found.place)}</td>'
-        f'<td class="value">{escape(found.detail)}</td></tr>'
+        f'<td class="value">{escape(found.detail)}</td>'
+        f'<td class="value mono sub">{escape(found.path)}</td></tr>'
     )
 
 
