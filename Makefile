@@ -78,12 +78,15 @@ demo: build build/demo/$(DEMO)/tables.elf  ## the ptdump text of a real kernel
 .PHONY: test
 test: test-rust test-notebooks test-python  ## every test, Rust and Python
 
+# The benches' own walk in Rust is tested, too, where it can be built.
+LIMITS := $(if $(filter x86_64,$(shell uname -m)),benches/limits/limits.abi3.so)
+
 .PHONY: test-rust
 test-rust: $(BIN)/python  ## the core's tests
 	cd rust && $(CARGO) test --locked -q --workspace
 
 .PHONY: test-python
-test-python: $(STAMPS)/extension $(STAMPS)/tools  ## the tests under tests/
+test-python: $(STAMPS)/extension $(STAMPS)/tools $(LIMITS)  ## the tests under tests/
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test-notebooks
@@ -96,7 +99,10 @@ check: $(STAMPS)/extension $(STAMPS)/tools  ## formatting, lints, types, stubs
 	$(BIN)/ruff format --check .
 	cd rust && $(CARGO) fmt --check
 	cd rust && $(CARGO) clippy --locked -q --workspace --all-targets -- -D warnings
+	cd benches/limits && $(CARGO) fmt --check
+	cd benches/limits && $(CARGO) clippy --locked -q --target-dir $(TARGET_DIR)/limits -- -D warnings
 	$(BIN)/mypy
+	MYPYPATH=benches $(BIN)/mypy benches
 	$(BIN)/stubtest --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist \
 	  fastwalk._fastwalk
 
@@ -105,6 +111,7 @@ format: $(STAMPS)/tools  ## put sources into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd rust && $(CARGO) fmt
+	cd benches/limits && $(CARGO) fmt
 
 # The core's tests on AArch64 under user-mode emulation. The standard library for it
 # comes from Debian, so the compiler does, too. The guest's libc is libc6:arm64, which
@@ -169,9 +176,45 @@ benches/limits/limits.abi3.so: $(wildcard benches/limits/src/*.rs benches/limits
 	  $(CARGO) build -q --release --locked --target-dir $(TARGET_DIR)/limits
 	cp $(TARGET_DIR)/limits/release/liblimits.so $@
 
+BENCH_BUILD := $(STAMPS)/extension $(STAMPS)/bench benches/limits/limits.abi3.so
+BENCH_RUN := $(BIN)/python -m pytest -o python_files='bench_*.py' benches
+
 .PHONY: bench
-bench: $(STAMPS)/extension $(STAMPS)/bench benches/limits/limits.abi3.so  ## the benches; BENCH='-k scan' for some
-	$(BIN)/python -m pytest -o python_files='bench_*.py' benches $(BENCH)
+bench: $(BENCH_BUILD)  ## the benches; BENCH='-k scan' for some
+	$(BENCH_RUN) $(BENCH)
+
+.PHONY: bench-check
+bench-check: $(BENCH_BUILD)  ## all benches; fails where a ratio fell by more than 20 %
+	rm -f benches/images/ratios.json
+	$(BENCH_RUN)
+	$(BIN)/python benches/check.py
+
+.PHONY: bench-large
+bench-large: $(BENCH_BUILD)  ## scan and walk of 1 TiB in 4K pages: 2 GiB of tables
+	$(BENCH_RUN) -k large
+
+# What one would use instead, each in a virtual environment of its own. One that cannot be
+# had is named here and in the table.
+PEERS := build/peers
+PEER_PACKAGES := volatility3==2.28.2 drgn==0.3.0 memprocfs==5.19.0
+
+.PHONY: peers
+peers: $(BIN)/python  ## the peers, in build/peers
+	@mkdir -p $(PEERS)
+	@for package in $(PEER_PACKAGES); do \
+	  place=$(PEERS)/$${package%%=*}; \
+	  [ -x $$place/bin/python ] || { \
+	    $(PYTHON) -m venv $$place && $$place/bin/python -m pip install -q $$package; \
+	  } || { rm -rf $$place; echo "$$package cannot be had here"; }; \
+	done
+	@[ -e /usr/include/libkdumpfile/addrxlat.h ] \
+	  || { $(APT) update -q && $(APT_INSTALL) libkdumpfile-dev; } || true
+	@$(CC) -O2 -Wall -Wextra benches/peers/addrxlat.c -o $(PEERS)/addrxlat -laddrxlat \
+	  || { rm -f $(PEERS)/addrxlat; echo "addrxlat (libkdumpfile-dev) cannot be had here"; }
+
+.PHONY: bench-peers
+bench-peers: $(BENCH_BUILD) peers  ## against volatility3, drgn, addrxlat, ...: one table, some minutes
+	$(BIN)/python benches/peers/run.py $(BENCH)
 
 .PHONY: clean
 clean:  ## takes away what make made

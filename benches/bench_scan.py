@@ -10,21 +10,23 @@ from typing import Any
 
 import images
 import pytest
-from conftest import Tell
+from conftest import Tell, sized
 from measure import Walked, check, in_turn, isas
 
 NAMES = ("direct4k", "frag", "sparse", "huge")
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def walked(request: pytest.FixtureRequest) -> Walked:
+def walked(request: pytest.FixtureRequest, gib: int | None) -> Walked:
     """An image, opened."""
-    return Walked(images.get(request.param))
+    return Walked(images.get(request.param, gib))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("isa", isas())
-def test_scan(walked: Walked, isa: str, threads: int, benchmark: Any, tell: Tell) -> None:
+def test_scan(
+    walked: Walked, gib: int | None, isa: str, threads: int, benchmark: Any, tell: Tell
+) -> None:
     """R / count: 1 is as fast as reading."""
     made = walked.made
     check(walked.walk(isa=isa, threads=threads), made)
@@ -37,7 +39,7 @@ def test_scan(walked: Walked, isa: str, threads: int, benchmark: Any, tell: Tell
     times = in_turn({"scan": scan, "read": lambda: walked.read(isa, threads)})
     benchmark.pedantic(scan, rounds=5)
     rate = made.table_bytes / times.median("scan") / 1e9
-    name = made.name if made.name != "direct4k" else "uniform"
+    name = sized(made.name if made.name != "direct4k" else "uniform", gib)
     tell(
         f"scan {name} {isa} x{threads}",
         times.ratio("read", "scan"),
@@ -45,15 +47,22 @@ def test_scan(walked: Walked, isa: str, threads: int, benchmark: Any, tell: Tell
     )
 
 
-def test_scan_1t(benchmark: Any, tell: Tell) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scan_large(threads: int, benchmark: Any, tell: Tell) -> None:
     """1 TiB of 4K pages: 2 GiB of tables."""
     walked = Walked(images.get("direct4k", 1024))
     made = walked.made
-    check(walked.walk(), made)
+    check(walked.walk(threads=threads), made)
 
     def scan() -> None:
-        walked.space.count(made.start, made.end, threads=1)
+        count = walked.space.count(made.start, made.end, threads=threads)
+        assert (count.rows, count.leaves) == (made.answer["rows"], made.answer["leaves"])
 
-    times = in_turn({"scan": scan, "read": walked.read}, rounds=5)
+    times = in_turn({"scan": scan, "read": lambda: walked.read(threads=threads)}, rounds=5)
     benchmark.pedantic(scan, rounds=1)
-    tell("scan uniform 1T", times.ratio("read", "scan"), "of plain reading, one thread")
+    spent = times.median("scan")
+    tell(
+        f"scan uniform 1 TiB x{threads}",
+        times.ratio("read", "scan"),
+        f"of plain reading; {spent * 1e3:.0f} ms, {made.table_bytes / spent / 1e9:.1f} GB/s",
+    )

@@ -15,8 +15,9 @@ from typing import Any
 
 import images
 import numpy as np
+import numpy_peer
 import pytest
-from conftest import Tell
+from conftest import Tell, sized
 from limits import limits
 from measure import Walked, check, in_turn
 
@@ -34,29 +35,48 @@ def write(rows: int, huge: bool = True, threads: int = 1) -> float:
 
 
 @pytest.mark.parametrize("name", ["direct4k", "frag", "sparse", "huge"])
-def test_walk(name: str, benchmark: Any, tell: Tell) -> None:
-    """Against what it has to read and write, and the kernel-shaped walk."""
-    walked = Walked(images.get(name))
-    made = walked.made
+def test_walk(name: str, gib: int | None, benchmark: Any, tell: Tell) -> None:
+    """Against what it has to read and write, and other ways to walk."""
+    title = f"walk {sized(name, gib)}"
+    against_limits(images.get(name, gib), title, 15, benchmark, tell)
+
+
+def test_walk_large(benchmark: Any, tell: Tell) -> None:
+    """1 TiB of 4K pages: 2 GiB of tables."""
+    against_limits(images.get("direct4k", 1024), "walk direct4k 1 TiB", 5, benchmark, tell)
+
+
+def against_limits(made: images.Made, name: str, rounds: int, benchmark: Any, tell: Tell) -> None:
+    """One image."""
+    walked = Walked(made)
     rows = made.answer["rows"]
     check(walked.walk(), made)
+    memory = numpy_peer.memory(made.path, images.SKIP)
 
     def walk() -> None:
         walked.walk()
 
+    def numpy() -> None:
+        found = numpy_peer.walk(memory, made.roots[0], made.start, made.end)
+        assert (len(found.start), numpy_peer.leaves(found)) == (rows, made.answer["leaves"])
+
     times = in_turn(
         {
             "walk": walk,
-            "two": lambda: walked.walk(threads=2) and None,
+            "two": lambda: walked.walk(threads=2),
             "limit": lambda: walked.read() + write(rows),
-        }
+            "limit of two": lambda: walked.read(threads=2) + write(rows, threads=2),
+        },
+        rounds,
     )
-    slow = in_turn({"walk": walk, "kernel": walked.kernel}, rounds=3)
+    slow = in_turn({"walk": walk, "kernel": walked.kernel, "numpy": numpy}, rounds=5)
     benchmark.pedantic(walk, rounds=3)
-    spent = f"{times.median('walk') * 1e3:.2f} ms"
-    tell(f"walk {name}", times.ratio("limit", "walk"), f"of reading and memcpy of columns; {spent}")
-    tell(f"walk {name} kernel-shaped", slow.ratio("kernel", "walk"), "times as fast")
-    tell(f"walk {name} two threads", times.ratio("walk", "two"), "times as fast as one")
+    spent, two = (f"{times.median(which) * 1e3:.2f} ms" for which in ("walk", "two"))
+    tell(name, times.ratio("limit", "walk"), f"of reading and memcpy of columns; {spent}")
+    tell(f"{name} x2", times.ratio("limit of two", "two"), f"the same on two threads; {two}")
+    tell(f"{name} two threads", times.ratio("walk", "two"), "times as fast as one")
+    tell(f"{name} kernel-shaped", slow.ratio("kernel", "walk"), "times as fast")
+    tell(f"{name} NumPy", slow.ratio("numpy", "walk"), "times as fast")
 
 
 def test_walk_pages(benchmark: Any, tell: Tell) -> None:

@@ -10,13 +10,30 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-sys.path[:0] = [str(FOLDER)]
+sys.path[:0] = [str(FOLDER), str(FOLDER / "peers")]
 
 RATIOS = FOLDER / "images" / "ratios.json"
 """Where a run leaves its ratios; ratios.json in this folder has those to hold them
 against (check.py)."""
 
 Tell = Callable[[str, float, str], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes by flag: `make bench BENCH='--gib 1024 -k "scan and direct4k"'`."""
+    parser.addoption("--gib", type=int, help="GiB of virtual memory of the images")
+
+
+@pytest.fixture(scope="session")
+def gib(pytestconfig: pytest.Config) -> int | None:
+    """What --gib says; None: each image's usual size."""
+    told: int | None = pytestconfig.getoption("--gib")
+    return told
+
+
+def sized(name: str, gib: int | None) -> str:
+    """An image's name in a ratio's."""
+    return name if gib is None else f"{name} {gib} GiB"
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,9 @@ class Made:
     answer: dict[str, int]
     tables: list[int]
     """Unique tables of each depth."""
+    contiguous: dict[str, int] = field(default_factory=dict)
+    """The same for ranges that are contiguous in virtual and in physical memory, whatever
+    their attributes; empty where nothing that is compared makes such ranges."""
     extra: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -130,7 +133,7 @@ class Writer:
         self.path.unlink(missing_ok=True)
         size = SKIP + pages * PAGE
         with self.path.open("wb") as out:
-            out.write(elf_header(pages * PAGE))
+            out.write(elf_header([(0, SKIP, pages * PAGE)]))
             out.truncate(size)
         self.words = np.memmap(self.path, np.uint64, "r+", SKIP, (pages, ENTRIES))
         self.levels: list[list[Words]] = [[], [], [], []]
@@ -158,7 +161,14 @@ class Writer:
         return addresses
 
     def made(
-        self, name: str, roots: Words, start: int, end: int, answer: Answer, **extra: int
+        self,
+        name: str,
+        roots: Words,
+        start: int,
+        end: int,
+        answer: Answer,
+        contiguous: Answer | None = None,
+        **extra: int,
     ) -> Made:
         """Closes the file, and writes what is known of it beside it."""
         self.words.flush()
@@ -175,18 +185,21 @@ class Writer:
             end=end,
             answer=asdict(answer),
             tables=[len(level) for level in levels],
+            contiguous=asdict(contiguous) if contiguous else {},
             extra=extra,
         )
         self.path.with_suffix(".json").write_text(json.dumps(asdict(made), indent=1))
         return made
 
 
-def elf_header(size: int) -> bytes:
-    """ELF64 core of one segment, from physical address 0 on."""
+def elf_header(segments: list[tuple[int, int, int]]) -> bytes:
+    """ELF64 core of segments: physical address, place in the file, size."""
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    header = struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 7, SKIP, 0, 0, size, size, 0)
-    return (ident + header + segment).ljust(SKIP, b"\0")
+    counts = (64, 56, len(segments), 0, 0, 0)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, *counts)
+    for pa, place, size in segments:
+        header += struct.pack("<IIQQQQQQ", 1, 7, place, 0, pa, size, size, 0)
+    return header.ljust(SKIP, b"\0")
 
 
 def runs(random: np.random.Generator, count: int, mean: int) -> NDArray[np.int64]:
@@ -228,15 +241,15 @@ def direct(name: str, gib: int, mean: int = 0, scattered: bool = False) -> Made:
         )
     for first in range(0, count, CHUNK):
         tables = min(CHUNK, count - first)
-        pages = np.arange(first * ENTRIES, (first + tables) * ENTRIES, dtype=np.uint64)
-        offsets = pages * np.uint64(PAGE)
+        offsets: Words = np.arange(first * ENTRIES, (first + tables) * ENTRIES, dtype=np.uint64)
+        offsets *= np.uint64(PAGE)
         entries = offsets + np.uint64(PHYSICAL)
         if mean:
-            starts = runs(random, len(pages), mean)
+            starts = runs(random, len(offsets), mean)
             kinds = changing(random, len(starts), last)
             last = int(kinds[-1])
             flags = ATTRIBUTES[kinds]
-            sizes = np.diff(starts, append=len(pages)).astype(np.uint64)
+            sizes = np.diff(starts, append=len(offsets)).astype(np.uint64)
             answer.add(
                 offsets[starts] + np.uint64(DIRECT),
                 sizes * np.uint64(PAGE),
@@ -249,7 +262,8 @@ def direct(name: str, gib: int, mean: int = 0, scattered: bool = False) -> Made:
         where = leaf_tables[first : first + tables]
         writer.put(3, where, entries.reshape(tables, ENTRIES))
     root = upper(writer, leaf_tables, DIRECT)
-    return writer.made(name, root, DIRECT, DIRECT + gib * GIB, answer)
+    whole = Answer(rows=1, leaves=answer.leaves, start=DIRECT, size=gib * GIB, pa=PHYSICAL)
+    return writer.made(name, root, DIRECT, DIRECT + gib * GIB, answer, whole)
 
 
 def upper(writer: Writer, leaf_tables: Words, start: int) -> Words:
@@ -296,7 +310,7 @@ def sparse(gib: int) -> Made:
         )
         writer.put(3, leaf_tables[first : first + tables], entries.reshape(tables, ENTRIES))
     root = upper(writer, leaf_tables, DIRECT)
-    return writer.made("sparse", root, DIRECT, DIRECT + gib * GIB, answer)
+    return writer.made("sparse", root, DIRECT, DIRECT + gib * GIB, answer, answer)
 
 
 def huge(gib: int) -> Made:
@@ -442,11 +456,11 @@ def fleet(gib: int, processes: int = PROCESSES) -> Made:
     )
     below: Words = where.reshape(processes, USER_TABLES)
     for depth in (2, 1):
-        tables = np.zeros((processes, ENTRIES), np.uint64)
+        own_tables = np.zeros((processes, ENTRIES), np.uint64)
         slot = USER >> (21 if depth == 2 else 30) & 511
-        tables[:, slot : slot + below.shape[1]] = below | np.uint64(USER_TABLE)
+        own_tables[:, slot : slot + below.shape[1]] = below | np.uint64(USER_TABLE)
         own = writer.take(processes)
-        writer.put(depth, own, tables)
+        writer.put(depth, own, own_tables)
         below = own.reshape(processes, 1)
     roots = np.zeros((processes, ENTRIES), np.uint64)
     roots[:, USER >> 39 & 511] = below[:, 0] | np.uint64(USER_TABLE)
@@ -467,13 +481,14 @@ KINDS = {
 """What makes an image, and its ``gib`` unless told."""
 
 
-def get(name: str, gib: int | None = None) -> Made:
-    """The image, made if it is not there."""
+def get(name: str, gib: int | None = None, processes: int = PROCESSES) -> Made:
+    """The image, made if it is not there; ``processes``: of a fleet."""
     make, usual = KINDS[name]
-    described = FOLDER / f"{name}-{gib or usual}.json"
+    number = str(processes) if processes != PROCESSES else ""
+    described = FOLDER / f"{name}{number}-{gib or usual}.json"
     if described.exists() and described.stat().st_mtime > Path(__file__).stat().st_mtime:
         return Made(**json.loads(described.read_text()))
-    return make(gib or usual)
+    return fleet(gib or usual, processes) if number else make(gib or usual)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from images import PAGE, SKIP, Made
+from images import PAGE, SKIP, Made, Words
 from limits import limits
 
 import fastwalk as fw
@@ -29,15 +29,18 @@ class Times:
         """Median seconds."""
         return statistics.median(self.seconds[name])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.seconds
+
     def ratio(self, over: str, under: str) -> float:
         """Median over the rounds of ``over``'s seconds by ``under``'s."""
         pairs = zip(self.seconds[over], self.seconds[under], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
 
-def in_turn(contenders: dict[str, Callable[[], float | None]], rounds: int = ROUNDS) -> Times:
+def in_turn(contenders: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> Times:
     """Runs each contender once a round, after one round that does not count. One that
-    returns a number has taken the time itself."""
+    returns a float has taken the time itself."""
     times = Times({name: [] for name in contenders})
     for number in range(rounds + 1):
         for name, run in contenders.items():
@@ -45,7 +48,7 @@ def in_turn(contenders: dict[str, Callable[[], float | None]], rounds: int = ROU
             told = run()
             spent = time.perf_counter() - start
             if number:
-                times.seconds[name].append(spent if told is None else told)
+                times.seconds[name].append(told if isinstance(told, float) else spent)
     return times
 
 
@@ -58,6 +61,17 @@ def check(maps: Mappings, made: Made) -> None:
         assert int(column.sum(dtype=np.uint64)) == answer[name], name
 
 
+def warm(path: str, addresses: Words) -> None:
+    """Brings the tables, and only them, into the page cache: a fault would bring in
+    what lies around them too, which in a sparse file is many times as much."""
+    breaks = np.flatnonzero(np.diff(addresses) != PAGE) + 1
+    with open(path, "rb") as image:
+        for run in np.split(addresses, breaks):
+            os.posix_fadvise(
+                image.fileno(), SKIP + int(run[0]), len(run) * PAGE, os.POSIX_FADV_WILLNEED
+            )
+
+
 class Walked:
     """An image opened for both sides: fastwalk's and the limits'."""
 
@@ -67,18 +81,7 @@ class Walked:
         self.space = self.image.space("x86_64-4level", root=made.roots[0])
         self.map = limits.Map(made.path, SKIP)
         self.tables = made.addresses().tobytes()
-        self.warm()
-
-    def warm(self) -> None:
-        """Brings the tables, and only them, into the page cache: a fault would bring in
-        what lies around them too, which in a sparse file is many times as much."""
-        addresses = self.made.addresses()
-        breaks = np.flatnonzero(np.diff(addresses) != PAGE) + 1
-        with open(self.made.path, "rb") as image:
-            for run in np.split(addresses, breaks):
-                os.posix_fadvise(
-                    image.fileno(), SKIP + int(run[0]), len(run) * PAGE, os.POSIX_FADV_WILLNEED
-                )
+        warm(made.path, made.addresses())
 
     def walk(
         self, coalesce: str = "attributes", threads: int = 1, isa: str | None = None

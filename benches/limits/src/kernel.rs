@@ -130,7 +130,17 @@ pub fn walk(map: &Map, root: u64, first: usize, last: usize, keep: bool) -> (u64
     let note: Note = black_box(note);
     let base = if first >= 256 { !0 << 48 } else { 0 };
     let start = Instant::now();
-    entries(map, &mut state, note, root, base, 0, PERMISSIONS, first, last);
+    entries(
+        map,
+        &mut state,
+        note,
+        root,
+        base,
+        0,
+        PERMISSIONS,
+        first,
+        last,
+    );
     state.close();
     let seconds = start.elapsed().as_secs_f64();
     black_box(&state.columns);

@@ -44,7 +44,7 @@ impl Map {
             .chunks_exact(8)
             .map(|b| u64::from_ne_bytes(b.try_into().expect("8 bytes")))
             .collect();
-        if tables.iter().any(|&t| !self.0.has(t, size)) || size % 512 != 0 {
+        if tables.iter().any(|&t| !self.0.has(t, size)) || !size.is_multiple_of(512) {
             return Err(PyValueError::new_err("a table lies outside of the file"));
         }
         let sum = read::sum_of(isa, ahead)
@@ -70,7 +70,13 @@ impl Map {
 /// Seconds to copy columns of `widths` bytes an item and `rows` items, by memcpy, into
 /// memory that was never touched; `huge`: with advice to use huge pages.
 #[pyfunction]
-fn write_columns(py: Python<'_>, rows: usize, widths: Vec<usize>, huge: bool, threads: usize) -> f64 {
+fn write_columns(
+    py: Python<'_>,
+    rows: usize,
+    widths: Vec<usize>,
+    huge: bool,
+    threads: usize,
+) -> f64 {
     py.detach(|| write::columns(rows, &widths, huge, threads))
 }
 

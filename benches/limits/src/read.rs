@@ -30,11 +30,7 @@ unsafe fn scalar(table: *const u8, _: *const u8, size: usize) -> u64 {
 macro_rules! wide {
     ($name:ident, $feature:literal, $register:ty, $zero:ident, $load:ident, $add:ident) => {
         #[target_feature(enable = $feature)]
-        unsafe fn $name<const AHEAD: bool>(
-            table: *const u8,
-            next: *const u8,
-            size: usize,
-        ) -> u64 {
+        unsafe fn $name<const AHEAD: bool>(table: *const u8, next: *const u8, size: usize) -> u64 {
             const WIDTH: usize = size_of::<$register>();
             let mut sums = [$zero(); 4];
             let mut at = 0;
@@ -63,8 +59,22 @@ macro_rules! wide {
     };
 }
 
-wide!(avx2, "avx2", __m256i, _mm256_setzero_si256, _mm256_loadu_si256, _mm256_add_epi64);
-wide!(avx512, "avx512f", __m512i, _mm512_setzero_si512, _mm512_loadu_si512, _mm512_add_epi64);
+wide!(
+    avx2,
+    "avx2",
+    __m256i,
+    _mm256_setzero_si256,
+    _mm256_loadu_si256,
+    _mm256_add_epi64
+);
+wide!(
+    avx512,
+    "avx512f",
+    __m512i,
+    _mm512_setzero_si512,
+    _mm512_loadu_si512,
+    _mm512_add_epi64
+);
 
 fn share(map: &Map, tables: &[u64], size: usize, sum: Sum) -> u64 {
     let mut total = 0u64;
