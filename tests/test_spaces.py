@@ -14,6 +14,12 @@ from golden_cases import Case
 
 import fastwalk
 from fastwalk.cli import run
+from fastwalk.detect.evidence import Report
+from fastwalk.detect.identity import UtsName
+from fastwalk.detect.kernel import Kernel
+from fastwalk.detect.memory import Memory
+from fastwalk.detect.x86 import X86_64
+from fastwalk.layout import Root
 
 NAME = "s390x-6.12"
 
@@ -108,3 +114,33 @@ def test_symbols_stand_beside_addresses(dump: str, capsys: pytest.CaptureFixture
     # Not the kernel image: no symbol, however near the last one is.
     assert symbols.label(0x1000) is None
     assert symbols.label((1 << 64) - 1) is None
+
+
+@pytest.mark.parametrize("mode", ["x86_64-4level", "x86_64-5level"])
+def test_isolated_roots_share_the_cpu_entry_area(mode: str) -> None:
+    """With 5 levels it is the second tables that have the same entry for it."""
+    root, area = 0x2000, 0x6000
+    entries = {
+        "x86_64-4level": {root + 508 * 8: area, root + 0x1000 + 508 * 8: area},
+        "x86_64-5level": {
+            root + 511 * 8: 0x4000,
+            root + 0x1000 + 511 * 8: 0x5000,
+            0x4000 + 508 * 8: area,
+            0x5000 + 508 * 8: area,
+        },
+    }[mode]
+
+    def user_root(present: dict[int, int]) -> Root | None:
+        pages = bytearray(0x8000)
+        for pa, table in present.items():
+            pages[pa : pa + 8] = (table | 0x63).to_bytes(8, "little")
+        image = cut_dump.CutImage({}, [], None, [], [(0, bytes(pages))])
+        uts = UtsName(0, "6.12.117", "#1", "x86_64")
+        kernel = Kernel(Memory(image), Report(), uts, None, 8, "little")
+        top = Root(root, "kernel")
+        return X86_64().user_root(kernel, mode, top, top)
+
+    assert user_root(entries) == Root(root + 0x1000, "pti-user")
+    last = max(entries)
+    assert user_root({**entries, last: 0x7000}) is None
+    assert user_root({pa: at for pa, at in entries.items() if pa != last}) is None

@@ -71,17 +71,20 @@ class _X86(Family):
         return out
 
     def user_root(self, kernel: Kernel, mode: str, top: Root, root: Root) -> Root | None:
-        """The page behind the root, where that has the CPU entry area too
-        (arch/x86/mm/pti.c, pti_clone_user_shared)."""
+        """The page behind the root, where that has the CPU entry area too: the p4d entry
+        for it, so with 5 levels the one in the second table (arch/x86/mm/pti.c,
+        pti_clone_user_shared)."""
+        if self.word_bytes == 4:
+            return None
         spec = spec_of(mode)
-        area = _CPU_ENTRY_AREA & ((1 << 8 * kernel.word_bytes) - 1)
+        p4d = len(spec.depths) - 4
         steps = [
-            path(kernel.memory, spec, table, area).steps
+            path(kernel.memory, spec, table, _CPU_ENTRY_AREA).steps
             for table in (top.pa, top.pa + _USER_PGTABLE)
         ]
-        if self.word_bytes == 4 or not all(steps):
+        if any(len(found) <= p4d for found in steps):
             return None
-        mine, users = (step[0] for step in steps)
+        mine, users = (found[p4d] for found in steps)
         if mine.kind != "table" or mine.entry != users.entry:
             return None
         return Root(root.pa + _USER_PGTABLE, "pti-user")
