@@ -217,7 +217,8 @@ impl Stream<'_> {
             let what = format!("QEMU stream version {version}; only 3 is known");
             return Err(self.error(ImageErrorKind::Unsupported, what));
         }
-        let mut ram = None;
+        // Iterative sections go on under the number that they began with.
+        let mut begun: Vec<(u32, String)> = Vec::new();
         loop {
             match self.cursor.u8("section type")? {
                 EOF => return Ok(()),
@@ -232,28 +233,16 @@ impl Stream<'_> {
                     let name = self.cursor.short_text("section name")?;
                     self.cursor.be32("section instance")?;
                     self.cursor.be32("section version")?;
-                    if name != "ram" {
-                        if !self.pass_over(&name)? {
-                            return Ok(());
-                        }
-                        continue;
+                    if !self.section(&name)? {
+                        return Ok(());
                     }
-                    ram = Some(id);
-                    self.ram()?;
-                    self.footer()?;
+                    begun.push((id, name));
                 }
                 kind @ (SECTION_PART | SECTION_END) => {
                     let id = self.cursor.be32("section id")?;
-                    if Some(id) != ram {
-                        // The hash table of pseries goes on like this.
-                        if !self.pass_over("spapr/htab")? {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    self.ram()?;
-                    self.footer()?;
-                    if kind == SECTION_END {
+                    let name = begun.iter().rfind(|begun| begun.0 == id);
+                    let name = name.map_or("", |(_, name)| name);
+                    if !self.section(name)? || (name == "ram" && kind == SECTION_END) {
                         return Ok(());
                     }
                 }
@@ -265,23 +254,50 @@ impl Stream<'_> {
         }
     }
 
-    /// Passes over a section that is not RAM, if that can be done.
-    fn pass_over(&mut self, name: &str) -> Result<bool, ImageError> {
-        // A radix guest's pseries machine has no hash table and says -1
-        // (`hw/ppc/spapr.c`, htab_save_setup).
-        if name == "spapr/htab" && self.cursor.be32("hash table size")? == u32::MAX {
-            self.footer()?;
-            return Ok(true);
+    /// Reads the RAM's section, or passes over another one. False: that cannot be done,
+    /// and the RAM was listed before.
+    fn section(&mut self, name: &str) -> Result<bool, ImageError> {
+        match name {
+            "ram" => self.ram()?,
+            "s390-storage_attributes" => self.storage_attributes()?,
+            // A radix guest's pseries machine has no hash table and says -1
+            // (`hw/ppc/spapr.c`, htab_save_setup).
+            "spapr/htab" if self.cursor.be32("hash table size")? == u32::MAX => {}
+            _ if self.blocks.is_empty() => {
+                let what =
+                    format!("section {name:?} comes before the RAM and cannot be passed over");
+                return Err(self
+                    .error(ImageErrorKind::Unsupported, what)
+                    .hint("save the guest with dump-guest-memory"));
+            }
+            _ => {
+                let at = self.cursor.at;
+                self.warnings.push(format!(
+                    "section {name:?} is not RAM and cannot be passed over (offset {at:#x}): \
+                     pages after that are absent; save the guest with dump-guest-memory"
+                ));
+                return Ok(false);
+            }
         }
-        if self.blocks.is_empty() {
-            let what = format!("section {name:?} comes before the RAM and cannot be passed over");
-            return Err(self.error(ImageErrorKind::Unsupported, what));
+        self.footer()?;
+        Ok(true)
+    }
+
+    /// A byte for each page's use by the guest (`hw/s390x/s390-stattrib.c`, cmma_save):
+    /// records of an address with flags, a length and as many bytes, up to an end mark.
+    fn storage_attributes(&mut self) -> Result<(), ImageError> {
+        const END: u64 = 0x01;
+        const MORE: u64 = 0x02;
+        loop {
+            let record = self.cursor.be64("storage attributes")?;
+            if record & MORE != 0 {
+                let len = self.cursor.be64("length of storage attributes")?;
+                self.cursor.skip(len, "storage attributes")?;
+            }
+            if record & END != 0 {
+                return Ok(());
+            }
         }
-        let at = self.cursor.at;
-        self.warnings.push(format!(
-            "a section that is not RAM cannot be passed over (offset {at:#x}): pages after that are absent"
-        ));
-        Ok(false)
     }
 
     fn footer(&mut self) -> Result<(), ImageError> {

@@ -155,6 +155,43 @@ fn the_last_copy_of_a_page_counts() {
     check(&sample());
 }
 
+/// An s390x guest's pages lie between parts of its storage attributes.
+#[test]
+fn storage_attributes_are_passed_over() {
+    let mut writer = Writer::new("s390-ccw-virtio-7.2", &[]);
+    writer.start(&[("s390.ram", 0x10_0000)]);
+    let footer = |writer: &mut Writer| {
+        writer.out.put(0x7e, 1);
+        writer.out.put(7, 4);
+    };
+    writer.out.put(1, 1);
+    writer.out.put(7, 4);
+    writer.name("s390-storage_attributes");
+    writer.out.put(0, 4);
+    writer.out.put(0, 4);
+    writer.out.put(1, 8);
+    footer(&mut writer);
+    for round in [1, 2] {
+        writer.section(2);
+        writer.page("s390.ram", round * 0x1000, &pattern(round, PAGE));
+        writer.end_section();
+        writer.out.put(2, 1);
+        writer.out.put(7, 4);
+        writer.out.put(2, 8);
+        writer.out.put(100, 8);
+        writer.out.bytes.extend([0x10; 100]);
+        writer.out.put(1, 8);
+        footer(&mut writer);
+    }
+    let image = open_bytes(&writer.finish()).unwrap();
+    assert!(image.describe().warnings.is_empty());
+    assert_eq!(coverage(image.as_ref()), [(0x1000, 0x2000)]);
+    assert_eq!(
+        read(image.as_ref(), 0x2000, PAGE).unwrap(),
+        pattern(2, PAGE)
+    );
+}
+
 #[test]
 fn libvirt_images_plain_and_compressed() {
     let xml = b"<domain type='kvm'/>";
