@@ -4,6 +4,7 @@ kernel data made as those kernels have it (names, markers, symbols; no VMCOREINF
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import golden_cases
 import pytest
@@ -11,6 +12,7 @@ from cut_dump import CutImage
 from golden_cases import Case
 from test_kallsyms import Writer
 
+import fastwalk as fw
 from fastwalk import arch
 from fastwalk.arch.spec import ByteOrder
 from fastwalk.detect import detect
@@ -140,3 +142,27 @@ def test_the_layout_without_vmcoreinfo(name: str) -> None:
     assert found.root(found.view().root) == wanted.root(wanted.view().root)
     for key in ("levels", "va_bits", "config_va_bits", "config_pa_bits", "lpa2"):
         assert getattr(found.paging, key) == getattr(wanted.paging, key), key
+
+
+ELSEWHERE = [n for n in golden_cases.names() if n.startswith(("arm", "riscv64"))]
+"""Machines whose memory does not begin at 0."""
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_where_raw_memory_begins(name: str, tmp_path: Path) -> None:
+    image = made(Case(name))
+    assert image is not None
+    segments = image.memory.segments
+    base = segments[0][0] & -(1 << 28)
+    assert base > 0
+    with open(tmp_path / "raw", "wb") as file:
+        for pa, data in segments:
+            file.seek(pa - base)
+            file.write(data)
+    found = fw.open(tmp_path / "raw")
+    assert found.segments[0].pa == 0
+    assert found.layout == detect(image).layout
+    assert found.segments[0].pa == base
+    assert ("base", f"{base:#x}") in found.details
+    # Who says where it begins is believed.
+    assert fw.open(tmp_path / "raw", base=base).layout == found.layout

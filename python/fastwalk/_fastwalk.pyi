@@ -112,6 +112,9 @@ class Image:
     @property
     def changed(self) -> bool:
         """True once a file is shorter than it was when it was opened."""
+    def moved(self, base: int) -> Image | None:
+        """The same memory from another physical address on; None where it is not raw, or
+        would reach past the last address."""
     def segments(self) -> list[tuple[int, int, int | None]]:
         """Physical addresses covered, in order, without overlaps: (first address,
         bytes, offset in the file or None where there is none)."""

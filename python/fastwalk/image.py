@@ -60,7 +60,7 @@ def open(
     source: str | os.PathLike[str] | int | bytes | bytearray | memoryview,
     *,
     format: str | None = None,
-    base: int = 0,
+    base: int | None = None,
     mapped: bool = True,
     layout: Layout | str | os.PathLike[str] | None = None,
     parts: Sequence[str | os.PathLike[str]] = (),
@@ -72,8 +72,9 @@ def open(
 
     ``source``: a path, an open file descriptor (which stays yours), or the bytes
     themselves (a ``bytes`` object is not copied). ``format`` overrides the content;
-    ``base`` is the physical address of a raw image's first byte; ``mapped=False`` reads
-    the file piece by piece, for files that cannot be mapped. ``layout``: what the image
+    ``base`` is the physical address of a raw image's first byte (default: 0, until its
+    kernel was looked for and tells another); ``mapped=False`` reads the file piece by
+    piece, for files that cannot be mapped. ``layout``: what the image
     cannot say itself, as a :class:`~fastwalk.layout.Layout` or the path of a layout
     file. ``parts``: the other files of an image in several (found by themselves where
     they lie in one folder and fit).
@@ -92,37 +93,37 @@ def open(
         inner = _fastwalk.open_descriptor(
             source,
             format,
-            base,
+            base or 0,
             not mapped,
             limit=decompress_limit,
             folder=decompress_folder,
             progress=progress,
         )
-        return Image(inner, f"file descriptor {source}", layout)
+        return Image(inner, f"file descriptor {source}", layout, base_known=base is not None)
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         inner = _fastwalk.open_path(
             path,
             format,
-            base,
+            base or 0,
             not mapped,
             parts=list(parts),
             limit=decompress_limit,
             folder=decompress_folder,
             progress=progress,
         )
-        return Image(inner, path, layout, hashable=path)
+        return Image(inner, path, layout, hashable=path, base_known=base is not None)
     data = source if isinstance(source, bytes) else bytes(source)
     inner = _fastwalk.open_bytes(
         data,
         "<bytes>",
         format,
-        base,
+        base or 0,
         limit=decompress_limit,
         folder=decompress_folder,
         progress=progress,
     )
-    return Image(inner, "<bytes>", layout, hashable=data)
+    return Image(inner, "<bytes>", layout, hashable=data, base_known=base is not None)
 
 
 class Image:
@@ -134,12 +135,14 @@ class Image:
         name: str,
         layout: Layout | None = None,
         hashable: str | bytes | None = None,
+        base_known: bool = True,
     ) -> None:
         self._inner = inner
         self.name = name
         self._layout = layout
         self._hashable = hashable
         self._sha256: str | None = None
+        self._base_known = base_known
 
     def __repr__(self) -> str:
         size = sum(segment.size for segment in self.segments)
@@ -228,24 +231,31 @@ class Image:
         given. LayoutError where there is no kernel to be found."""
         if self._layout is not None:
             return None
-        from .detect import NotDetected, detect
-
-        try:
-            return detect(self._inner)
-        except NotDetected as error:
-            raise LayoutError(f"{self.name}: {error}") from None
+        return self._detect(spaces=False)
 
     @cached_property
     def searched(self) -> Detection | None:
         """As :attr:`detection`, with every process and other root."""
         if self._layout is not None:
             return None
-        from .detect import NotDetected, detect
+        return self._detect(spaces=True)
 
+    def _detect(self, *, spaces: bool) -> Detection:
+        from .detect import NotDetected, OtherBase, detect
+
+        base_known = self.format != "raw" or self._base_known
         try:
-            return detect(self._inner, spaces=True)
+            return detect(self._inner, spaces=spaces, base_known=base_known)
         except NotDetected as error:
             raise LayoutError(f"{self.name}: {error}") from None
+        except OtherBase as error:
+            moved = self._inner.moved(error.base)
+        self._base_known = True
+        if moved is not None:
+            self._inner = moved
+            self.__dict__.pop("segments", None)
+            self.__dict__.pop("details", None)
+        return self._detect(spaces=spaces)
 
     def spaces(self) -> Spaces:
         """Every root that was found, with the evidence for it: the kernel's first, then

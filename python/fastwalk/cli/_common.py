@@ -84,9 +84,8 @@ def image_arguments(parser: argparse.ArgumentParser, name: str = "IMAGE") -> Non
     group.add_argument(
         "--base",
         type=address,
-        default=0,
         metavar="PA",
-        help="physical address of a raw image's first byte (default 0)",
+        help="physical address of a raw image's first byte (default: as its kernel tells, or 0)",
     )
     group.add_argument(
         "--part",

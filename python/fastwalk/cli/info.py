@@ -25,16 +25,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Shows a table of findings."""
     opened = common.open_image(options)
-    rows = _facts.of_image(opened)
+    # First, as it tells where a raw image's memory begins.
     try:
         found = opened.layout
     except FastwalkError as error:
         if options.layout_out is not None:
             raise
         common.warn(str(error))
-        _table(rows)
+        _table(_facts.of_image(opened))
         return 0
-    _table(rows + _facts.of_layout(opened, found))
+    _table(_facts.of_image(opened) + _facts.of_layout(opened, found))
     if options.layout_out is not None:
         _write(options.layout_out, found.to_json())
     return 0

@@ -14,6 +14,7 @@ from pkgutil import iter_modules
 
 from ..errors import FastwalkError
 from ..layout import Layout
+from . import base as _base
 from . import family as _family
 from . import registers as _registers
 from . import roots as _roots
@@ -29,7 +30,15 @@ from .memory import Memory, PhysicalMemory
 from .spaces import Space
 from .vmcoreinfo import VmcoreInfo
 
-__all__ = ["Detection", "Evidence", "NotDetected", "PhysicalMemory", "Space", "detect"]
+__all__ = [
+    "Detection",
+    "Evidence",
+    "NotDetected",
+    "OtherBase",
+    "PhysicalMemory",
+    "Space",
+    "detect",
+]
 
 
 _MOST_CANDIDATES = 16
@@ -38,6 +47,14 @@ _MOST_PROCESSORS = 4
 
 class NotDetected(FastwalkError):
     """The image does not say what it is."""
+
+
+class OtherBase(Exception):
+    """By its kernel, the image's memory begins at another address."""
+
+    def __init__(self, base: int) -> None:
+        super().__init__(f"memory begins at {base:#x}")
+        self.base = base
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +69,14 @@ class Detection:
     """Where asked for: the kernel's, every process's and other roots."""
 
 
-def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
+def detect(image: PhysicalMemory, *, spaces: bool = False, base_known: bool = True) -> Detection:
     """The layout of a whole dump. NotDetected where there is neither a Linux kernel nor
     anything that reads as page tables in it.
 
     With `spaces`, processes and other roots too, and the views that walk them; that
-    decodes the kernel's symbols and takes some tenths of a second more.
+    decodes the kernel's symbols and takes some tenths of a second more. Unless
+    `base_known`, addresses count from the beginning of the image, and OtherBase tells if
+    its kernel has others.
     """
     report = Report()
     memory = Memory(image)
@@ -70,21 +89,8 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
         layout, kernel, found = tables
         layout = replace(layout, roots={s.name: s.root for s in found})
         return _detection(report, layout, kernel, found)
-    source = f"init_uts_ns in {kernel.vmcoreinfo.source}" if kernel.vmcoreinfo else ""
-    if kernel.offset is None and (symbols := kernel.symbols()) is not None:
-        va = symbols.address("init_uts_ns")
-        if va is not None:
-            kernel.offset = (va - kernel.uts.pa) & kernel.mask
-            source = f"init_uts_ns in {symbols.source}"
-    array = family.markers(kernel)
-    if array is not None:
-        report.found("markers", f"{len(array.markers)}", f"the kernel's array at PA {array.pa:#x}")
-        if kernel.offset is None:
-            kernel.offset = array.offset
-            source = "name pointers of the markers"
-    if kernel.offset is not None:
-        report.found("kernel image", f"VA = PA + {kernel.offset:#x}", source)
-    mode, root = _mode_and_root(kernel, family, array)
+    array = _place(kernel, family)
+    mode, root = _mode_and_root(kernel, family, array, base_known)
     for number, cpu in enumerate(_registers.of(memory)[:_MOST_PROCESSORS]):
         shown = ", ".join(f"{name} {cpu[name]:#x}" for name in family.registers if name in cpu)
         report.found(f"processor {number}", shown or "nothing of use", "its registers in the dump")
@@ -110,13 +116,35 @@ def detect(image: PhysicalMemory, *, spaces: bool = False) -> Detection:
     return _detection(report, layout, kernel, known)
 
 
+def _place(kernel: Kernel, family: Family) -> MarkerArray | None:
+    """Finds out where the kernel image is, and the kernel's markers."""
+    report = kernel.report
+    source = f"init_uts_ns in {kernel.vmcoreinfo.source}" if kernel.vmcoreinfo else ""
+    if kernel.offset is None and (symbols := kernel.symbols()) is not None:
+        va = symbols.address("init_uts_ns")
+        if va is not None:
+            kernel.offset = (va - kernel.uts.pa) & kernel.mask
+            source = f"init_uts_ns in {symbols.source}"
+    array = family.markers(kernel)
+    if array is not None:
+        report.found("markers", f"{len(array.markers)}", f"the kernel's array at PA {array.pa:#x}")
+        if kernel.offset is None:
+            kernel.offset = array.offset
+            source = "name pointers of the markers"
+    if kernel.offset is not None:
+        report.found("kernel image", f"VA = PA + {kernel.offset:#x}", source)
+    return array
+
+
 def _detection(report: Report, layout: Layout, kernel: Kernel, spaces: list[Space]) -> Detection:
     return Detection(layout, tuple(report.evidence), tuple(report.warnings), kernel, tuple(spaces))
 
 
-def _mode_and_root(kernel: Kernel, family: Family, array: MarkerArray | None) -> tuple[str, int]:
+def _mode_and_root(
+    kernel: Kernel, family: Family, array: MarkerArray | None, base_known: bool
+) -> tuple[str, int]:
     """A mode in which a root shows the kernel image where its symbols say it is: the root
-    by its symbol or register, else any table of the kernel image. NotDetected."""
+    by its symbol or register, else any table of the kernel image. NotDetected, OtherBase."""
     report = kernel.report
     modes = list(family.modes(kernel, array))
     told = family.root(kernel, array)
@@ -127,6 +155,8 @@ def _mode_and_root(kernel: Kernel, family: Family, array: MarkerArray | None) ->
                 report.found(f"root {family.root_name}", root, source)
                 report.found("mode", mode, "the root maps the kernel image onto itself")
                 return mode, root
+    if not base_known and (base := _base.by_kernel(kernel, family, array)) is not None:
+        raise OtherBase(base)
     for mode in modes:
         found = _roots.kernel_root(kernel, mode, family.index_va_bits(kernel, array, mode))
         if found is not None:

@@ -221,6 +221,11 @@ impl Image {
         self.memory.changed()
     }
 
+    fn moved(&self, base: u64) -> Option<Self> {
+        let memory = self.memory.moved(Pa(base))?;
+        Some(Self { memory })
+    }
+
     fn segments(&self) -> Vec<(u64, u64, Option<u64>)> {
         let segments = self.memory.segments();
         segments

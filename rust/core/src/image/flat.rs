@@ -4,10 +4,11 @@
 use super::describe::Description;
 use super::mmap::RawBytes;
 use super::source::Store;
-use super::{PhysicalMemory, ReadError, Segment};
+use super::{PhysicalMemory, ReadError, Segment, raw};
 use crate::addr::Pa;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 /// Where the bytes of a run are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Piece {
 /// An image of runs in files.
 #[derive(Debug)]
 pub(crate) struct Flat {
-    stores: Vec<Store>,
+    stores: Arc<[Store]>,
     segments: Vec<Segment>,
     /// File of each segment; empty if there is only one file.
     file_of: Vec<u16>,
@@ -111,11 +112,31 @@ impl Flat {
             })
             .collect();
         Self {
-            stores,
+            stores: stores.into(),
             segments,
             file_of,
             description,
         }
+    }
+
+    /// The same bytes from another physical address on; None where they would reach past
+    /// the last one.
+    fn moved(&self, base: Pa, description: Description) -> Option<Self> {
+        let first = self.segments.first()?.pa.0;
+        let segments = self.segments.iter().map(|segment| {
+            let pa = base.0.checked_add(segment.pa.0 - first)?;
+            pa.checked_add(segment.len - 1)?;
+            Some(Segment {
+                pa: Pa(pa),
+                ..*segment
+            })
+        });
+        Some(Self {
+            stores: self.stores.clone(),
+            segments: segments.collect::<Option<_>>()?,
+            file_of: self.file_of.clone(),
+            description,
+        })
     }
 
     /// The segment of `pa`, its number, and how far into it `pa` is.
@@ -181,6 +202,11 @@ impl PhysicalMemory for Flat {
 
     fn describe(&self) -> &Description {
         &self.description
+    }
+
+    fn moved(&self, base: Pa) -> Option<Box<dyn PhysicalMemory>> {
+        let description = raw::moved(&self.description, base)?;
+        Some(Box::new(self.moved(base, description)?))
     }
 }
 

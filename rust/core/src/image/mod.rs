@@ -105,6 +105,13 @@ pub trait PhysicalMemory: Send + Sync {
         static EMPTY: Description = Description::EMPTY;
         &EMPTY
     }
+
+    /// The same memory from another physical address on: for formats that do not say where
+    /// it begins. None for all others.
+    fn moved(&self, base: Pa) -> Option<Box<dyn PhysicalMemory>> {
+        let _ = base;
+        None
+    }
 }
 
 /// An image, or why there is none.

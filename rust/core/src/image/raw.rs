@@ -4,6 +4,12 @@ use super::describe::Description;
 use super::error::{ImageError, ImageErrorKind};
 use super::flat::{Flat, Piece, Place};
 use super::{Input, OpenOptions, Opened};
+use crate::addr::Pa;
+
+/// Name of the format.
+const NAME: &str = "raw";
+/// What the base address is listed as.
+const BASE: &str = "base";
 
 /// Opens a file as memory that starts at the base address of the options.
 pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
@@ -19,14 +25,14 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
         )
         .hint("give a lower --base"));
     }
-    let mut description = Description::new("raw", &input);
-    description.detail("base", format!("{base:#x}"));
+    let mut description = Description::new(NAME, &input);
+    description.detail(BASE, format!("{base:#x}"));
     description.detail("size", format!("{len:#x}"));
     description.detail("access", input.store.access());
     if options.format.is_none() {
         description.warn(
-            "not of a known format: read as raw memory from physical address 0; \
-             say --image-format raw --base PA if that is right, or from where",
+            "not of a known format: read as raw memory, from the physical address on that \
+             a kernel in it tells, else from 0; say --image-format raw --base PA to be sure",
         );
     }
     if len % 4096 != 0 {
@@ -44,4 +50,18 @@ pub(super) fn open(input: Input, options: &OpenOptions) -> Opened {
         vec![piece],
         description,
     )))
+}
+
+/// The description of a raw image that begins at another address; None for other formats.
+pub(super) fn moved(description: &Description, base: Pa) -> Option<Description> {
+    if description.format != NAME {
+        return None;
+    }
+    let mut description = description.clone();
+    for (key, value) in &mut description.details {
+        if key == BASE {
+            *value = format!("{:#x}", base.0);
+        }
+    }
+    Some(description)
 }
