@@ -216,8 +216,16 @@ peers: $(BIN)/python  ## the peers, in build/peers
 bench-peers: $(BENCH_BUILD) peers  ## against volatility3, drgn, addrxlat, ...: one table, some minutes
 	$(BIN)/python benches/peers/run.py $(BENCH)
 
+.PHONY: bench-scaling
+bench-scaling: $(BENCH_BUILD)  ## time and memory by size, threads, roots; writes tables and plots
+	$(BIN)/python benches/scaling.py $(BENCH)
+
+.PHONY: bench-startup
+bench-startup: $(STAMPS)/extension  ## how long importing and each command take to start
+	$(BIN)/python benches/startup.py $(BENCH)
+
 .PHONY: clean
 clean:  ## takes away what make made
-	rm -rf $(VENV) build rust/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build benches/images rust/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f python/fastwalk/_fastwalk*.so
 	find python tests -name __pycache__ -prune -exec rm -rf {} +

@@ -8,10 +8,7 @@ and the others go on. Images are paths; with fsspec installed also its URLs
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,6 +91,9 @@ def _local(image: str) -> Iterator[str]:
     if "://" not in image:
         yield image
         return
+    import shutil
+    import tempfile
+
     from .frames import library
 
     fsspec = library("fsspec", "an image by its URL")
@@ -147,8 +147,10 @@ def _run(
     if workers <= 1:
         yield from ((number, task()) for number, task in enumerate(tasks))
         return
-    # Not forked: this process may have threads.
+    from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
+
+    # Not forked: this process may have threads.
 
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(task): number for number, task in enumerate(tasks)}

@@ -13,6 +13,7 @@ from .arch.spec import EXEC, READ, USER, USER_EXEC, WRITE, Spec
 from .frames import Columnar, Frame
 from .mode import Mode
 from .origin import Origin
+from .words import permission_text, size_text
 
 if TYPE_CHECKING:
     import os
@@ -28,15 +29,6 @@ KINDS = ("leaf", "other", "absent", "note")
 ``coalesce="ptdump"``: a line of the kernel's dumper, hole or not."""
 
 LEAF, OTHER, ABSENT, NOTE = range(4)
-
-PERMISSIONS = (
-    (READ, "r"),
-    (WRITE, "w"),
-    (EXEC, "x"),
-    (USER, "u"),
-    (USER_EXEC, "ux"),
-)
-"""Bits of the ``effective`` column, and their letters."""
 
 _COLUMNS = ("start", "size", "pa", "attributes", "effective", "depth", "kind")
 _SHADOW = ("shadow", "covers_start", "covers_size")
@@ -65,25 +57,6 @@ class Mapping(NamedTuple):
     """One of :data:`SHADOWS`; this and what follows only with ``kasan="collapse"``."""
     covers_start: int | None = None
     covers_size: int | None = None
-
-
-def permission_text(effective: int, known: int) -> str:
-    """Effective permissions in letters, ``-`` for each one that is not there."""
-    return "".join(
-        (letters if effective & bit else "-" * len(letters))
-        for bit, letters in PERMISSIONS
-        if known & bit
-    )
-
-
-def size_text(size: int) -> str:
-    """A size with the largest unit that leaves it whole: 4K, 1G, 16777096T."""
-    size = size or 1 << 64
-    unit = 0
-    while size % 1024 == 0 and unit < 6:
-        size //= 1024
-        unit += 1
-    return f"{size}{'BKMGTPE'[unit]}"
 
 
 class Mappings(Columnar):

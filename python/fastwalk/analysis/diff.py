@@ -18,8 +18,9 @@ import numpy as np
 from .. import arch, decode
 from ..arch.spec import Spec
 from ..frames import Columnar, Frame
-from ..mappings import ABSENT, Mappings, permission_text, size_text
+from ..mappings import ABSENT, Mappings
 from ..shadow import shadowed
+from ..words import permission_text, size_text
 from .intervals import ONE
 from .sections import IMAGE, Sections
 

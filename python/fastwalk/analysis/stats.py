@@ -11,8 +11,9 @@ import numpy as np
 from .. import arch, decode
 from ..arch.spec import Spec
 from ..frames import Columnar, Frame
-from ..mappings import SHADOWS, Mappings, Tables, permission_text, size_text
+from ..mappings import SHADOWS, Mappings, Tables
 from ..shadow import physical_last, shadowed
+from ..words import permission_text, size_text
 from .intervals import ONE
 
 if TYPE_CHECKING:

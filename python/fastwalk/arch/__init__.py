@@ -38,13 +38,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from ..errors import LayoutError, SpecError
 from ..layout import Layout, Root, View
 from ._common import Shadow as Shadow
-from .dialect import Dialect
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from .dialect import Dialect
 
 Attribute = tuple[str, int, int]
 """Name, mask, value: the attribute is there where ``attributes & mask == value``."""
@@ -102,6 +104,7 @@ def _architectures(mode: str = "") -> Iterator[Architecture]:
     return (_load(name) for name in sorted(_module_names(), key=likely))
 
 
+@cache
 def _find(mode: str) -> Architecture:
     for architecture in _architectures(mode):
         if mode in architecture.MODES:
@@ -129,6 +132,7 @@ def newest(mode: str) -> str:
     return max(_find(mode).DIALECTS, key=_numbers)
 
 
+@cache
 def attributes(mode: str) -> tuple[Attribute, ...]:
     """The named attributes of a mode's leaves: (name, mask, value)."""
     return _find(mode).ATTRIBUTES[mode]()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SpecError
 from ..layout import Layout
-from .dialect import EarlyShadow, TextField
 from .spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .dialect import EarlyShadow, TextField
 
 PGD, P4D, PUD, PMD, PTE = range(5)
 """The level numbers of mm/ptdump.c. Levels that fold leave a gap."""
@@ -68,6 +69,8 @@ def early_shadow(layout: Layout, level: int) -> EarlyShadow | None:
     mm/ptdump.c compares with the array of the next level down; mm/pagewalk.c goes on below
     pgds and p4ds all the same, since it looks at ACTION_CONTINUE for puds and pmds only.
     """
+    from .dialect import EarlyShadow
+
     tables: Mapping[str, int] = layout.kasan.early_shadow if layout.kasan else {}
     below = ("p4d", "pud", "pmd", "pte")
     if level == PTE or below[level] not in tables:

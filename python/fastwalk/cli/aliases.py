@@ -81,7 +81,7 @@ def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
     counts = found.counts().at_least(options.min)
     if options.format != "text":
         return write(counts, options)
-    from fastwalk.mappings import size_text
+    from fastwalk.words import size_text
 
     with common.text_out(options) as out:
         columns = (counts.columns[name].tolist() for name in counts.NAMES)
@@ -95,7 +95,7 @@ def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
 
 
 def _total(counts: Counts) -> str:
-    from fastwalk.mappings import size_text
+    from fastwalk.words import size_text
 
     total = int(counts.columns["size"].sum())
     return size_text(total) if total else "nothing"

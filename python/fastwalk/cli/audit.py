@@ -187,7 +187,7 @@ def _text(
     label: Callable[[int], str],
 ) -> list[str]:
     from fastwalk.analysis.rules import BY_ID, RULES
-    from fastwalk.mappings import size_text
+    from fastwalk.words import size_text
 
     lines = []
     rule = ""

@@ -80,7 +80,7 @@ def _layout(pattern: str, image: str) -> str:
 
 
 def _line(result: Result) -> str:
-    from fastwalk.mappings import size_text
+    from fastwalk.words import size_text
 
     if result.error:
         return f"{result.image}: {result.error}"

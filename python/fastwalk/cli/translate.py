@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 def show(space: AddressSpace, path: Path) -> None:
     """One path, as a person would want to read it."""
     from fastwalk import arch
-    from fastwalk.mappings import permission_text, size_text
+    from fastwalk.words import permission_text, size_text
 
     spec = space.mode.spec
     label = common.labels(space)(path.va)

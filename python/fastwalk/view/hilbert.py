@@ -79,7 +79,7 @@ def draw(
     ValueError where rows do not say which physical addresses they map: walk with
     ``coalesce="physical"`` (or ``"none"``).
     """
-    from ..mappings import size_text
+    from ..words import size_text
 
     if maps.origin is not None and maps.origin.coalesce not in ("physical", "none"):
         raise ValueError(

@@ -99,7 +99,8 @@ def space_table(space: AddressSpace) -> str:
 def mappings_table(maps: Mappings) -> str:
     """Of a walk."""
     from .. import arch
-    from ..mappings import KINDS, LEAF, permission_text, size_text
+    from ..mappings import KINDS, LEAF
+    from ..words import permission_text, size_text
 
     spec = maps.spec
     first, last = ends(len(maps))

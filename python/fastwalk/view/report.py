@@ -267,7 +267,7 @@ class _Rows:
     def described(self) -> dict[str, object]:
         """What the page needs beside the columns."""
         from .. import decode
-        from ..mappings import PERMISSIONS
+        from ..words import PERMISSIONS
 
         spec = self.maps.spec
         _, flags = decode.flags(spec, self.maps.attributes)
