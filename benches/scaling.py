@@ -4,7 +4,9 @@ roots that share tables: tables in README.md, a plot a figure in plots/.
     make bench-scaling                              # 128 MiB to 4 GiB of tables
     python benches/scaling.py --largest 512         # GiB of virtual memory, 1 GiB of tables
     python benches/scaling.py --draw                # only tables and plots, of the last run
-    python benches/scaling.py --make                # only the images
+    python benches/scaling.py --names frag roots    # some of it
+
+Large images are made, measured and taken away again, unless `--keep` is said.
 
 Each case runs in a process of its own. Memory is the process's peak (VmHWM, reset before
 the walk) less what was resident before, when all tables of the mapped image already were:
@@ -38,6 +40,8 @@ RESULTS = Path(__file__).parent / "scaling.json"
 NAMES = {"direct4k": "uniform", "frag": "fragmented", "sparse": "sparse"}
 SIZES = [64, 128, 256, 512, 1024, 2048]
 """GiB of virtual memory; a 512th of it is tables."""
+STAYS = 128
+"""GiB of virtual memory of the largest images that are left for the next run."""
 ROOTS = [1, 10, 50, 100, 250, 500]
 WIDTHS = [8, 8, 8, 8, 1, 1, 1]
 """Bytes of the columns of a walk."""
@@ -227,7 +231,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="GiB of virtual memory")
     parser.add_argument("--names", nargs="*", default=[*NAMES, "roots"])
     parser.add_argument("--draw", action="store_true", help="measure nothing")
-    parser.add_argument("--make", action="store_true", help="make the images, and no more")
+    parser.add_argument("--keep", action="store_true", help="leave the large images")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -246,17 +250,12 @@ def main() -> None:
         else:
             results[kind] = []
         for number in cases:
-            if options.make:
-                made = (
-                    images.get("fleet", 64, number) if kind == "roots" else images.get(name, number)
-                )
-                print(made.path, flush=True)
-                continue
             found = in_a_process(name, str(number))
             results[kind].append({"name": name, "gib" if kind == "sizes" else kind: number} | found)
             print(results[kind][-1], flush=True)
-    if options.make:
-        return
+            if kind == "sizes" and number > STAYS and not options.keep:
+                for path in images.FOLDER.glob(f"{name}-{number}.*"):
+                    path.unlink()
     results["sizes"].sort(key=lambda case: (list(NAMES).index(case["name"]), case["bytes"]))
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     write(results)
