@@ -147,6 +147,14 @@ test-browser: $(STAMPS)/extension $(STAMPS)/tools  ## the report, clicked throug
 	@command -v chromium >/dev/null || { $(APT) update -q && $(APT_INSTALL) chromium fonts-dejavu-core; }
 	$(BIN)/python -m pytest tests/browser
 
+# libkdumpfile is for the system's Python only, from Debian.
+.PHONY: test-oracle
+test-oracle: $(STAMPS)/extension $(STAMPS)/tools  ## kdump files against libkdumpfile, page by page
+	@/usr/bin/python3 -c 'import kdumpfile' 2>/dev/null \
+	  || { $(APT) update -q && $(APT_INSTALL) python3-libkdumpfile; } \
+	  || { echo "test-oracle: python3-libkdumpfile cannot be had here, nothing was compared"; exit 1; }
+	$(BIN)/python -m pytest tests/oracle
+
 # ---- To be read ----------------------------------------------------------------------
 
 .PHONY: docs
