@@ -30,16 +30,15 @@ VIEWS = [(name, view) for name in golden_cases.names() for view in Case(name).ca
 
 def fastwalk(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", MAIN, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, check=False, text=True, timeout=60, **options
-    )
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run(command, check=False, text=True, timeout=60, **given)
 
 
-def refused(*arguments: str | Path, says: str) -> str:
+def refused(*arguments: str | Path, says: str, **options: Any) -> str:
     """The one line of a command that is refused, behind what it was warned of."""
-    done = fastwalk(*arguments)
+    done = fastwalk(*arguments, **options)
     assert done.returncode == 2, done
-    assert done.stdout == ""
+    assert not done.stdout
     *warnings, line = done.stderr.splitlines()
     assert all(warning.startswith("fastwalk: warning: ") for warning in warnings), done.stderr
     assert line.startswith("fastwalk: "), done.stderr
@@ -306,6 +305,48 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(30) == 0
         assert process.stderr.read() == b""
+
+
+def test_a_full_disk_is_one_line(tables: Path, layout: Path) -> None:
+    image = (tables, "--layout", layout)
+    commands: list[tuple[str | Path, ...]] = [
+        ("ptdump", *image),
+        ("walk", *image, "--coalesce", "none", "--end", "0xffff888000800000"),
+        ("report", *image, "-o", "/dev/full"),
+        ("walk", *image, "--format", "csv", "-o", "/dev/full"),
+        ("walk", *image, "--format", "parquet", "-o", "/dev/full"),
+    ]
+    for command in commands:
+        where = "/dev/full" if "-o" in command else "standard output"
+        with open("/dev/full", "wb") as full:
+            line = refused(*command, says=f"^fastwalk: {where}: No space left", stdout=full)
+        assert "; " in line
+
+
+def test_standard_output_that_is_closed(tables: Path, layout: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", MAIN]
+    command = [*shell, "ptdump", str(tables), "--layout", str(layout)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "fastwalk: standard output is closed; give one, or /dev/null\n"
+
+
+def test_names_that_the_output_cannot_show(tables: Path, layout: Path, tmp_path: Path) -> None:
+    """Any bytes may be in the name of a file, and standard output may be plain ASCII."""
+    strange = os.fsdecode(bytes(tmp_path / "caf") + b"\xc3\xa9 \xff.elf")
+    os.symlink(tables, strange)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    out = ("-o", tmp_path / "out")
+    commands: list[tuple[str | Path, ...]] = [
+        ("info",),
+        ("audit", "--format", "sarif"),
+        ("audit", "--format", "json", *out),
+        ("report",),
+        ("report", *out),
+    ]
+    for command, *more in commands:
+        done = fastwalk(command, strange, "--layout", layout, *more, env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), command
 
 
 def test_interrupt_ends_a_long_walk_at_once(tmp_path: Path) -> None:

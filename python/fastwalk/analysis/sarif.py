@@ -53,9 +53,10 @@ def log(
 
 
 def _uri(image: str) -> str:
+    import os
     from urllib.parse import quote
 
-    return quote(image)
+    return quote(os.fsencode(image))
 
 
 def _result(finding: Finding, image: str, paths: dict[tuple[str, int], str]) -> dict[str, Any]:

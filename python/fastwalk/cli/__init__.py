@@ -9,6 +9,7 @@ for is imported, because a command line has to answer at once.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from importlib import import_module
@@ -51,21 +52,44 @@ def run(arguments: list[str]) -> int:
     from ..errors import FastwalkError
 
     try:
+        _standard_output()
         if not arguments or arguments[0] not in COMMANDS:
             # What follows the name of no command does not matter.
             return _overview(arguments[:1])
         return _command(arguments[0], arguments[1:])
     except FastwalkError as error:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         print(f"fastwalk: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastwalk: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has seen enough.
+        _forget_output()
         return 0
+    except OSError as error:
+        # Of writing: what reads has errors of its own.
+        _forget_output()
+        what = f"{error.filename or 'standard output'}: {error.strerror or error}"
+        print(f"fastwalk: {what}; write to somewhere else", file=sys.stderr)
+        return 2
+
+
+def _standard_output() -> None:
+    """Names of files need not fit its encoding."""
+    from ..errors import FastwalkError
+
+    if sys.stdout is None:
+        raise FastwalkError("standard output is closed; give one, or /dev/null")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """What is left of it cannot be written; Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(name: str, arguments: list[str]) -> int:

@@ -225,11 +225,22 @@ def text_out(options: argparse.Namespace) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        file = open(options.output, "w", encoding="utf-8")  # noqa: SIM115
+        file = open(  # noqa: SIM115
+            options.output, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
     except OSError as error:
         raise _unwritable(options.output, error) from None
-    with file:
+    with _written(options.output), file:
         yield file
+
+
+@contextmanager
+def _written(path: str) -> Iterator[None]:
+    """Names the file that cannot be written on."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 @contextmanager
@@ -249,7 +260,7 @@ def binary_out(options: argparse.Namespace) -> Iterator[BinaryIO]:
         file = open(options.output, "wb")  # noqa: SIM115
     except OSError as error:
         raise _unwritable(options.output, error) from None
-    with file:
+    with _written(options.output), file:
         yield file
 
 

@@ -10,6 +10,8 @@ example: fastwalk report vmcore -o report.html
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     page = report.render(
         maps, tables, facts, shown(findings, space), skipped=skipped(findings), total=count
     )
+    if options.output is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as it says inside
     with common.text_out(options) as out:
         out.write(page)
     return 0
