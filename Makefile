@@ -167,7 +167,7 @@ docs: $(STAMPS)/extension $(STAMPS)/tools  ## the site, in build/site; warnings 
 fuzz: $(STAMPS)/extension $(STAMPS)/tools  ## random tables and damaged images, for an hour or so
 	cd rust && FASTWALK_FUZZ_ROUNDS=$(or $(ROUNDS),100000) FASTWALK_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) \
 	  $(CARGO) test --locked -q --release -p fastwalk-core --test image random_damage -- --nocapture
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --dist worksteal tests/test_fast_and_naive.py tests/test_naive.py
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --dist worksteal tests/test_walk.py tests/test_naive.py
 
 # ---- To be fast ----------------------------------------------------------------------
 

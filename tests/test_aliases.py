@@ -170,6 +170,24 @@ def test_shared_tables_are_read_once() -> None:
     assert together < alone
 
 
+def test_the_command_walks_all_spaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden_cases.Case("x86_64-6.12-wx").extract(tmp_path)
+    image = [str(tmp_path / "tables.elf"), "--layout", str(tmp_path / "layout.json")]
+    walk = ["walk", *image, "--all-spaces"]
+    maps = spaces_of("x86_64-6.12-wx").spaces().walk()
+    assert run([*walk, "--format", "csv"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head == "start,size,pa,attributes,effective,depth,kind,space"
+    names = [line.rsplit(",", 1)[1] for line in lines]
+    assert names == [maps.spaces[number] for number in maps.columns["space"].tolist()]
+    assert set(names) == {"init_top_pgt", "current"}
+    assert {row.space for row in maps} == set(names)
+    assert run(walk) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("current 0xffff")
+    assert run([*walk, "--start", "4096"]) == 2
+    assert run([*walk, "--coalesce", "ptdump"]) == 2
+
+
 def test_aliases_across_roots() -> None:
     """The audit sees a page that is code in one root and writable in another."""
     maps = spaces_of("x86_64-6.12-effprot").spaces().walk_physical()

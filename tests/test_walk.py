@@ -19,7 +19,7 @@ import naive
 import numpy as np
 import pytest
 from golden_cases import Segments
-from hypothesis import given, note
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import fastwalk as fw
@@ -29,7 +29,8 @@ from fastwalk.arch.spec import Half, Spec
 from fastwalk.layout import Kasan, Layout, Marker, Root, View
 from fastwalk.mappings import KINDS, Mappings
 from fastwalk.mode import KINDS as ENTRY_KINDS
-from fastwalk.space import STATUS, AddressSpace
+from fastwalk.space import STATUS, AddressSpace, spans
+from fastwalk.space import rows_of as rows_of_dump
 from fastwalk.text import ptdump
 
 MODES = arch.modes()
@@ -37,6 +38,7 @@ WAYS = [(isa, threads) for isa in _fastwalk.isas() for threads in (1, 2)]
 KEYS: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")
 TOP = 1 << 64
 LABELS: tuple[naive.Kind, ...] = ("leaf", "other", "absent")
+many = settings(max_examples=max(200, settings().max_examples))
 RAW_MOST = 1 << 23
 """Bytes of a raw image that a test is worth."""
 
@@ -227,6 +229,7 @@ def test_every_mode(mode: str) -> None:
     check(built(mode, 1), random.Random(mode))
 
 
+@many
 @given(walks(), st.integers(0, 1 << 32))
 def test_any_tables(walk: Walk, seed: int) -> None:
     note(walk.spec.name)
@@ -352,12 +355,16 @@ def note_rows(maps: Mappings) -> list[tuple[int, ...]]:
 
 
 def check_dump(walk: Walk, chance: random.Random, shadowed: float = 0.3) -> None:
-    """All instruction sets and threads, the whole view and a part of it."""
     layout = random_layout(walk, chance, shadowed)
-    space = fw.Image(walk.image.inner, walk.image.name, layout).space(view="view")
-    dialect = arch.dialect_of(layout).dialect
+    check_view(layout, walk.memory, walk.image, chance)
+
+
+def check_view(layout: Layout, memory: Segments, image: fw.Image, chance: random.Random) -> None:
+    """All instruction sets and threads, the whole view and a part of it."""
+    space = fw.Image(image.inner, image.name, layout).space(view="view")
+    dialect, root = arch.dialect_of(layout).dialect, space.root
     view = layout.view()
-    if notes_below(dialect, walk.memory, walk.tables.root) > NOTES_MOST:
+    if notes_below(dialect, memory, root) > NOTES_MOST:
         return
     first, last = view.ranges[0][0], view.ranges[-1][1]
     cut = sorted(first + chance.randrange(last - first + 1) for _ in "ab")
@@ -368,7 +375,7 @@ def check_dump(walk: Walk, chance: random.Random, shadowed: float = 0.3) -> None
         ]
         if not ranges:
             continue
-        dump = naive.ptdump(dialect, walk.memory, walk.tables.root, ranges, view.markers)
+        dump = naive.ptdump(dialect, memory, root, ranges, view.markers)
         want = [(r.start, r.end, r.level, r.key, r.path, r.absent) for r in dump.rows]
         for isa, threads in WAYS if start is None else [chance.choice(WAYS)]:
             maps = space.walk(start, end, "ptdump", isa=isa, threads=threads)
@@ -376,8 +383,30 @@ def check_dump(walk: Walk, chance: random.Random, shadowed: float = 0.3) -> None
             count = space.count(start, end, "ptdump", isa=isa, threads=threads)
             assert count.rows == len(want)
         if start is None:
-            text = ptdump.text(dialect, view.markers, text_rows(dump))
-            assert space.ptdump() == text
+            rows = text_rows(dump)
+            check_lines(space, dialect, rows, chance)
+            assert space.ptdump() == ptdump.text(dialect, view.markers, rows)
+
+
+def check_lines(
+    space: AddressSpace, dialect: Dialect, rows: ptdump.Rows, chance: random.Random
+) -> None:
+    """Lines as the formatter takes them: the values of entries, and headings, too."""
+    view = space.layout.view()
+    isa, threads = chance.choice(WAYS)
+    dump = _fastwalk.dump(
+        space.image.inner,
+        _fastwalk.Dumper(dialect),
+        space.root,
+        spans(dialect.half, view.ranges),
+        [marker.address for marker in view.markers],
+        budget=NOTES_MOST,
+        isa=isa,
+        threads=threads,
+    )
+    got = rows_of_dump(dump)
+    for name in ("start", "end", "level", "key", "path", "value", "headings", "absent"):
+        assert list(getattr(got, name)) == list(getattr(rows, name)), name
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -395,7 +424,19 @@ def test_shadow_notes_carry_the_path_of_the_last_pte(mode: str, seeds: list[int]
         check_dump(built(mode, seed), random.Random(f"{mode} {seed}"), shadowed=0.8)
 
 
+@many
 @given(walks(), st.integers(0, 1 << 32))
 def test_any_dump(walk: Walk, seed: int) -> None:
     note(walk.spec.name)
     check_dump(walk, random.Random(seed))
+
+
+@many
+@given(st.sampled_from(MODES).flatmap(builder.machines), st.integers(0, 1 << 32))
+def test_any_machine(machine: tuple[Layout, builder.Image], seed: int) -> None:
+    """Layouts as kernels have them: markers that crowd together, KASAN's tables by level."""
+    layout, tables = machine
+    note(layout.mode)
+    chance = random.Random(seed)
+    memory, image = opened(tables, chance)
+    check_view(layout, memory, image, chance)

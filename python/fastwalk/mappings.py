@@ -57,6 +57,8 @@ class Mapping(NamedTuple):
     """One of :data:`SHADOWS`; this and what follows only with ``kasan="collapse"``."""
     covers_start: int | None = None
     covers_size: int | None = None
+    space: str | None = None
+    """Of a walk of several address spaces, the name of the one."""
 
 
 class Mappings(Columnar):
@@ -371,14 +373,18 @@ class Mappings(Columnar):
         frame.to_parquet(path)
 
     def __iter__(self) -> Iterator[Mapping]:
-        lists = [self._columns[name].tolist() for name in _COLUMNS]
-        if not self.has_shadow:
-            for *row, kind in zip(*lists, strict=True):
-                yield Mapping._make([*row, KINDS[kind], None, None, None])
-            return
-        lists += [self._columns[name].tolist() for name in _SHADOW]
-        for *row, kind, shadow, covers_start, covers_size in zip(*lists, strict=True):
-            yield Mapping._make([*row, KINDS[kind], SHADOWS[shadow], covers_start, covers_size])
+        lists = [self._columns[name].tolist() for name in _COLUMNS[:-1]]
+        lists.append([KINDS[kind] for kind in self.kind.tolist()])
+        none: list[None] = [None] * len(self)
+        if self.has_shadow:
+            lists.append([SHADOWS[shadow] for shadow in self.shadow.tolist()])
+            lists += [self._columns[name].tolist() for name in _SHADOW[1:]]
+        else:
+            lists += [none] * len(_SHADOW)
+        several = self._columns.get("space")
+        names = self.spaces
+        lists.append(none if several is None else [names[n] for n in several.tolist()])
+        return map(Mapping._make, zip(*lists, strict=True))
 
     def __repr__(self) -> str:
         count = len(self)

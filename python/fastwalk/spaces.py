@@ -53,7 +53,9 @@ class Spaces(tuple["Space", ...]):
         Tables that several spaces share are read once. ``ptdump`` is of one space alone:
         ValueError. RowBudgetError, ImageError, ImageChangedError, WalkCancelledError."""
         if coalesce == "ptdump":
-            raise ValueError('coalesce="ptdump" is of one space; open() them')
+            raise ValueError(
+                'coalesce="ptdump" is of one space: walk them one by one, as open() gives them'
+            )
         whole = [(0, TOP - 1)]
         return self._walk([(coalesce, whole)], coalesce, threads, isa, budget, progress)
 

@@ -109,7 +109,13 @@ def _find(mode: str) -> Architecture:
     for architecture in _architectures(mode):
         if mode in architecture.MODES:
             return architecture
-    raise SpecError(f"no paging mode {mode!r}; `fastwalk.modes()` lists the known ones")
+    from difflib import get_close_matches
+
+    near = ", ".join(get_close_matches(mode, modes(), 5, 0))
+    raise SpecError(
+        f"no paging mode {mode!r}; the nearest are {near}; docs/architectures.md and "
+        f"`fastwalk.modes()` have all"
+    )
 
 
 def modes() -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def _line(result: Result) -> str:
     from fastwalk.words import size_text
 
     if result.error:
-        return f"{result.image}: {result.error}"
+        return f"{result.image}: {result.error.removeprefix(f'{result.image}: ')}"
     found = f"{result.errors} errors, {result.warnings} warnings, {result.notes} notes"
     partial = "" if result.complete else ", incomplete"
     return (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from . import _common as common
 
 if TYPE_CHECKING:
+    from fastwalk import AddressSpace
     from fastwalk.mappings import Mappings
 
 
@@ -40,22 +41,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="collapse: the KASAN shadow as few rows",
     )
+    parser.add_argument(
+        "--all-spaces", action="store_true", help="walk every address space of the image"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Walks and writes."""
-    space = common.choose_space(options)
+    label: Callable[[int], str] = _unlabelled
     try:
-        maps = space.walk(
-            options.start,
-            options.end,
-            options.coalesce,
-            options.kasan,
-            threads=options.threads,
-            isa=options.isa,
-            budget=options.budget,
-            progress=True,
-        )
+        if options.all_spaces:
+            maps = _all_spaces(options)
+        else:
+            space = common.choose_space(options)
+            maps, label = _one_space(space, options), common.labels(space)
     except ValueError as error:
         raise common.UsageError(str(error)) from None
     for warning in maps.warnings:
@@ -70,12 +69,36 @@ def run(options: argparse.Namespace) -> int:
     if options.decoded:
         raise common.UsageError("--decoded goes with --format parquet or arrow")
     with common.text_out(options) as out:
-        write(maps, options.format, out, common.labels(space))
+        write(maps, options.format, out, label)
     return 0
 
 
+def _one_space(space: AddressSpace, options: argparse.Namespace) -> Mappings:
+    return space.walk(
+        options.start,
+        options.end,
+        options.coalesce,
+        options.kasan,
+        threads=options.threads,
+        isa=options.isa,
+        budget=options.budget,
+        progress=True,
+    )
+
+
+def _all_spaces(options: argparse.Namespace) -> Mappings:
+    if options.start is not None or options.end is not None or options.kasan != "keep":
+        raise common.UsageError("--all-spaces goes without --start, --end and --kasan")
+    work = (options.threads, options.isa, options.budget, True)
+    return common.all_spaces(options).walk(options.coalesce, *work)
+
+
+def _unlabelled(va: int) -> str:
+    return ""
+
+
 def write(
-    maps: Mappings, format: str, out: TextIO, label: Callable[[int], str] = lambda va: ""
+    maps: Mappings, format: str, out: TextIO, label: Callable[[int], str] = _unlabelled
 ) -> None:
     """Rows as text; ``label`` is what stands behind a row that starts at an address."""
     if format == "text":
@@ -83,11 +106,13 @@ def write(
             out.write(f"{maps.row_text(index).lstrip()}{label(int(maps.start[index]))}\n")
         return
     if format == "csv":
+        several = "space" in maps.columns
         more = ",shadow,covers_start,covers_size" if maps.has_shadow else ""
+        more += ",space" if several else ""
         out.write(f"start,size,pa,attributes,effective,depth,kind{more}\n")
         for row in maps:
-            if maps.has_shadow:
-                more = f",{row.shadow},{row.covers_start:#x},{row.covers_size}"
+            more = f",{row.shadow},{row.covers_start:#x},{row.covers_size}" if row.shadow else ""
+            more += f",{row.space}" if several else ""
             out.write(
                 f"{row.start:#x},{row.size},{row.pa:#x},{row.attributes:#x},{row.effective},"
                 f"{row.depth},{row.kind}{more}\n"
