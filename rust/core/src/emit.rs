@@ -114,7 +114,7 @@ pub fn emit(
             let mut writer = Writer::new(plan, columns, part.goes_on, room < part.rows);
             visit(fold, &part.span, 0, &mut writer);
             control.rows.fetch_add(room, Relaxed);
-            writer.finish()
+            writer.finish().ok_or_else(|| fold.tree().changed())
         })
         .collect::<Result<_, WalkError>>()?;
     let mut rows = vec![0; spans.len()];
@@ -337,14 +337,12 @@ impl<'p, 'c> Writer<'p, 'c> {
         }
     }
 
-    /// How much was added to an earlier part's row.
-    fn finish(mut self) -> Result<u64, WalkError> {
+    /// How much was added to an earlier part's row. None: the counts were exact, so the
+    /// tables are not what they were.
+    fn finish(mut self) -> Option<u64> {
         self.close();
-        if self.row != self.columns.len() || (self.overflow && !self.truncated) {
-            // The counts were exact, so the tables are not what they were.
-            return Err(WalkError::Changed);
-        }
-        Ok(self.carried)
+        let exact = self.row == self.columns.len() && (self.truncated || !self.overflow);
+        exact.then_some(self.carried)
     }
 }
 

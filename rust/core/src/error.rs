@@ -7,8 +7,11 @@ pub enum WalkError {
     #[error("cancelled")]
     Cancelled,
     /// The file under the image changed.
-    #[error("the image file changed while it was read; copy it first, or stop its writer")]
-    Changed,
+    #[error("{what}")]
+    Changed {
+        /// Which file, and how ([`PhysicalMemory::change`](crate::image::PhysicalMemory::change)).
+        what: String,
+    },
     /// There are more rows than the caller wants.
     #[error("the result has {rows} rows, more than the budget of {budget}")]
     Budget {

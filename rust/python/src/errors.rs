@@ -21,7 +21,7 @@ fn raise<'py>(py: Python<'py>, class: &str, arguments: impl PyCallArgs<'py>) -> 
 pub fn walk_error(py: Python<'_>, error: &WalkError) -> PyErr {
     match error {
         WalkError::Cancelled => raise(py, "WalkCancelledError", (error.to_string(),)),
-        WalkError::Changed => raise(py, "ImageChangedError", (error.to_string(),)),
+        WalkError::Changed { .. } => raise(py, "ImageChangedError", (error.to_string(),)),
         WalkError::Budget { rows, budget } => raise(py, "RowBudgetError", (*rows, *budget)),
     }
 }
@@ -32,7 +32,7 @@ pub fn image_error(py: Python<'_>, error: &ImageError) -> PyErr {
 
 pub fn read_error(py: Python<'_>, error: &ReadError) -> PyErr {
     let class = match error {
-        ReadError::Changed => "ImageChangedError",
+        ReadError::Changed { .. } => "ImageChangedError",
         _ => "ImageError",
     };
     raise(py, class, (error.to_string(),))

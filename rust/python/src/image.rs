@@ -271,7 +271,9 @@ impl Image {
             let mut bytes = vec![0; size];
             self.memory.read(Pa(pa), &mut bytes)?;
             if self.memory.changed() {
-                Err(ReadError::Changed)
+                Err(ReadError::Changed {
+                    what: self.memory.change(),
+                })
             } else {
                 Ok(bytes)
             }

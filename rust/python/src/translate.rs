@@ -60,7 +60,9 @@ pub fn translate(
 /// What was read of a file that shrank meanwhile is worth nothing.
 fn unchanged(memory: &dyn PhysicalMemory) -> Result<(), ReadError> {
     if memory.changed() {
-        Err(ReadError::Changed)
+        Err(ReadError::Changed {
+            what: memory.change(),
+        })
     } else {
         Ok(())
     }

@@ -138,7 +138,9 @@ pub fn folded<T: Send>(
         let fold = Fold::new(&tree, roots.len(), control)?;
         let result = work(&fold, control)?;
         if memory.changed() {
-            Err(WalkError::Changed)
+            Err(WalkError::Changed {
+                what: memory.change(),
+            })
         } else {
             Ok(result)
         }

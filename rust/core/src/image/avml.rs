@@ -280,6 +280,10 @@ impl BlockFormat for Avml {
         self.store.changed()
     }
 
+    fn change(&self) -> Option<String> {
+        self.store.change()
+    }
+
     fn description(&self) -> &Description {
         &self.description
     }

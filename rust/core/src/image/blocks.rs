@@ -38,6 +38,9 @@ pub(crate) trait BlockFormat: Send + Sync {
 
     fn changed(&self) -> bool;
 
+    /// How a file changed, if one did.
+    fn change(&self) -> Option<String>;
+
     fn description(&self) -> &Description;
 }
 
@@ -104,7 +107,7 @@ fn at(error: ReadError, pa: u64) -> ReadError {
             offset,
             what,
         },
-        ReadError::Changed => ReadError::Changed,
+        ReadError::Changed { what } => ReadError::Changed { what },
     }
 }
 
@@ -147,6 +150,11 @@ impl<F: BlockFormat> PhysicalMemory for Blocks<F> {
 
     fn changed(&self) -> bool {
         self.format.changed()
+    }
+
+    fn change(&self) -> String {
+        let change = self.format.change();
+        change.unwrap_or_else(|| self.format.description().changed())
     }
 
     fn describe(&self) -> &Description {

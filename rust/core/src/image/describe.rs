@@ -1,6 +1,6 @@
 //! What an image says about itself.
 
-use super::Input;
+use super::{CHANGED_HINT, Input};
 
 /// A note of an ELF file, or of another container that carries ELF notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Register {
 pub struct Description {
     /// Name of the format, as in [`formats`](super::formats).
     pub format: &'static str,
+    /// Name of the file, for messages.
+    pub file: String,
     /// What a person may want to know: key and value, in order.
     pub details: Vec<(String, String)>,
     /// What is wrong with the image though it can be read; one line each.
@@ -59,6 +61,7 @@ impl Description {
     /// Nothing said.
     pub const EMPTY: Self = Self {
         format: "",
+        file: String::new(),
         details: Vec::new(),
         warnings: Vec::new(),
         notes: Vec::new(),
@@ -72,6 +75,7 @@ impl Description {
         let layers = input.layers.iter();
         Self {
             format,
+            file: input.store.name().to_owned(),
             details: layers
                 .map(|layer| ("container".to_owned(), layer.what.to_owned()))
                 .collect(),
@@ -82,6 +86,11 @@ impl Description {
                 .collect(),
             ..Self::EMPTY
         }
+    }
+
+    /// What to say where the image changed under its reader, and no more is known.
+    pub(crate) fn changed(&self) -> String {
+        format!("{}: changed while it was read; {CHANGED_HINT}", self.file)
     }
 
     pub(crate) fn detail(&mut self, key: &str, value: impl ToString) {

@@ -200,6 +200,11 @@ impl PhysicalMemory for Flat {
         self.stores.iter().any(Store::changed)
     }
 
+    fn change(&self) -> String {
+        let change = self.stores.iter().find_map(Store::change);
+        change.unwrap_or_else(|| self.description.changed())
+    }
+
     fn describe(&self) -> &Description {
         &self.description
     }

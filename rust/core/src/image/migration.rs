@@ -666,6 +666,10 @@ impl BlockFormat for Pages {
         self.store.changed()
     }
 
+    fn change(&self) -> Option<String> {
+        self.store.change()
+    }
+
     fn description(&self) -> &Description {
         &self.description
     }

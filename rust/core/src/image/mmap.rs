@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, RawFd};
@@ -398,6 +398,11 @@ impl Mapping {
             len: self.len,
             image: PhantomData,
         }
+    }
+
+    /// Of the file as it is now.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// True once the file is, or was seen to be, shorter than its mapping.

@@ -60,9 +60,12 @@ pub enum ReadError {
         /// What is wrong, with the name of the file.
         what: String,
     },
-    /// The file became shorter while it was mapped.
-    #[error("the image file changed while it was read")]
-    Changed,
+    /// A file became shorter while it was mapped.
+    #[error("{what}")]
+    Changed {
+        /// Which file, and how ([`PhysicalMemory::change`]).
+        what: String,
+    },
 }
 
 /// A run of physical addresses that an image says something about.
@@ -100,6 +103,12 @@ pub trait PhysicalMemory: Send + Sync {
         false
     }
 
+    /// What to say where the image changed under its reader: the file, where, and what to
+    /// try.
+    fn change(&self) -> String {
+        self.describe().changed()
+    }
+
     /// What the image says about itself.
     fn describe(&self) -> &Description {
         static EMPTY: Description = Description::EMPTY;
@@ -113,6 +122,9 @@ pub trait PhysicalMemory: Send + Sync {
         None
     }
 }
+
+/// What to try with an image that changes while it is read.
+const CHANGED_HINT: &str = "copy it first, or stop what writes it, and open it again";
 
 /// An image, or why there is none.
 pub type Opened = Result<Box<dyn PhysicalMemory>, ImageError>;

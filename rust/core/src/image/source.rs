@@ -1,10 +1,10 @@
 //! Where the bytes of an image come from: a mapped file, a file that can only be read
 //! piece by piece, or memory.
 
-use super::ReadError;
 use super::error::{ImageError, ImageErrorKind};
 use super::flattened::Rearranged;
 use super::mmap::{self, Mapping, RawBytes};
+use super::{CHANGED_HINT, ReadError};
 use crate::addr::Pa;
 use std::fmt;
 use std::fs::File;
@@ -210,6 +210,34 @@ impl Store {
         }
     }
 
+    /// How the file became shorter than it was, in a line, if it did.
+    pub(crate) fn change(&self) -> Option<String> {
+        if let Kind::Rearranged(pieces) = &self.kind {
+            return pieces.store().change();
+        }
+        if !self.changed() {
+            return None;
+        }
+        let metadata = match &self.kind {
+            Kind::Mapped(mapping) => mapping.metadata().ok(),
+            Kind::Read(file) => file.metadata().ok(),
+            Kind::Bytes(_) | Kind::Rearranged(_) => None,
+        };
+        let now = metadata.map_or(0, |metadata| metadata.len());
+        let gone = if now < self.len {
+            format!(
+                "of {:#x} bytes those from offset {now:#x} on are gone",
+                self.len
+            )
+        } else {
+            "a part of it was gone for a time".to_owned()
+        };
+        let name = &self.name;
+        Some(format!(
+            "{name}: changed while it was read: {gone}; {CHANGED_HINT}"
+        ))
+    }
+
     /// `len` bytes at `offset` where they lie, or None if they do not lie in memory or
     /// not all exist.
     #[inline]
@@ -255,8 +283,10 @@ impl Store {
     /// What a failed read of the memory of `pa` means.
     pub(crate) fn memory_error(&self, pa: Pa, offset: u64, error: StoreError) -> ReadError {
         match error {
-            StoreError::End if self.changed() => ReadError::Changed,
-            StoreError::End => self.damaged(pa, offset, "the file ends before that"),
+            StoreError::End => match self.change() {
+                Some(what) => ReadError::Changed { what },
+                None => self.damaged(pa, offset, "the file ends before that"),
+            },
             StoreError::Io(error) => self.damaged(pa, offset, &error),
         }
     }

@@ -142,6 +142,7 @@ struct Level<'a> {
 /// The unique tables below some roots.
 pub struct Tree<'a> {
     plan: &'a Plan,
+    image: &'a dyn PhysicalMemory,
     levels: Vec<Level<'a>>,
     /// Node of each root, in the order they were given.
     roots: Vec<u32>,
@@ -201,6 +202,7 @@ impl<'a> Tree<'a> {
         let mut nodes = number(&mut references, &mut slots);
         let mut tree = Self {
             plan,
+            image,
             levels: Vec::new(),
             roots: slots,
             damage: Vec::new(),
@@ -218,7 +220,7 @@ impl<'a> Tree<'a> {
             nodes = level.1;
             tree.levels.push(level.0);
             if image.changed() {
-                return Err(WalkError::Changed);
+                return Err(tree.changed());
             }
         }
         Ok(tree)
@@ -228,6 +230,12 @@ impl<'a> Tree<'a> {
     #[inline]
     pub fn plan(&self) -> &'a Plan {
         self.plan
+    }
+
+    /// What to say where its tables are not what they were.
+    pub fn changed(&self) -> WalkError {
+        let what = self.image.change();
+        WalkError::Changed { what }
     }
 
     /// The table of root number `root`.

@@ -46,6 +46,7 @@ fn the_loss_of_a_part_of_a_page_is_seen_too() {
     // And it stays so, whatever the file does next.
     truncate(&path, 4096);
     assert!(image.changed());
+    assert!(image.change().contains("a part of it was gone for a time"));
 }
 
 #[test]
@@ -58,6 +59,15 @@ fn a_read_file_that_shrinks_is_an_error() {
     };
     let image = image::open(&Source::from(path.as_path()), &options).unwrap();
     truncate(&path, 0x1000);
-    assert_eq!(read(image.as_ref(), 0x2000, 8), Err(ReadError::Changed));
+    let Err(ReadError::Changed { what }) = read(image.as_ref(), 0x2000, 8) else {
+        panic!("read what is not there");
+    };
+    assert_eq!(what, image.change());
+    let expected = format!(
+        "{}: changed while it was read: of 0x4000 bytes those from offset 0x1000 on are gone; \
+         copy it first, or stop what writes it, and open it again",
+        path.display()
+    );
+    assert_eq!(what, expected);
     assert!(image.changed());
 }

@@ -253,6 +253,10 @@ impl BlockFormat for Dump {
         self.parts.iter().any(|part| part.store.changed())
     }
 
+    fn change(&self) -> Option<String> {
+        self.parts.iter().find_map(|part| part.store.change())
+    }
+
     fn description(&self) -> &Description {
         &self.description
     }
