@@ -186,10 +186,13 @@ def test_tables_and_back(case: Path, tmp_path: Path) -> None:
     image = fastwalk.open(case / "tables.elf", layout=case / "layout.json")
     tables = image.kernel().tables()
     assert address(polars.DataFrame(tables)["pa"].to_numpy(allow_copy=False)) == address(tables.pa)
-    tables.frame(decoded=True).to_parquet(tmp_path / "tables.parquet")
+    tables.to_parquet(tmp_path / "tables.parquet", decoded=True)
     back = fastwalk.read(tmp_path / "tables.parquet")
     assert isinstance(back, Tables)
     assert (back.references == tables.references).all()
+    assert back.origin is not None
+    assert back.origin.sha256 == image.sha256()
+    assert back.origin.layout == image.layout
 
 
 def test_files_that_are_no_results(tmp_path: Path) -> None:

@@ -161,6 +161,10 @@ class Columnar:
         """The columns as a frame, without a copy; ``decoded`` adds what people read."""
         raise NotImplementedError
 
+    def stored(self, *, decoded: bool = False) -> Frame:
+        """The frame as files keep it, with all that its metadata can say."""
+        return self.frame(decoded=decoded)
+
     def __arrow_c_schema__(self) -> object:
         return self.frame().__arrow_c_schema__()
 
@@ -185,3 +189,11 @@ class Columnar:
     def to_numpy(self, *, decoded: bool = False) -> np.ndarray:
         """A structured array, a copy: a record a row; see :meth:`frame`."""
         return self.frame(decoded=decoded).to_numpy()
+
+    def to_parquet(self, path: str | os.PathLike[str] | BinaryIO, *, decoded: bool = False) -> None:
+        """Writes a Parquet file; see :meth:`stored`. Needs pyarrow."""
+        self.stored(decoded=decoded).to_parquet(path)
+
+    def to_ipc(self, path: str | os.PathLike[str] | BinaryIO, *, decoded: bool = False) -> None:
+        """Writes an Arrow IPC stream; see :meth:`stored`. Needs pyarrow."""
+        self.stored(decoded=decoded).to_ipc(path)

@@ -16,9 +16,6 @@ from .origin import Origin
 from .words import permission_text, size_text
 
 if TYPE_CHECKING:
-    import os
-    from typing import BinaryIO
-
     from numpy.typing import NDArray
 
     from . import _fastwalk
@@ -333,7 +330,7 @@ class Mappings(Columnar):
             more, texts = self._decoded()
             columns |= more
             categories |= texts
-        return Frame(columns, categories, self._metadata())
+        return Frame(columns, categories, _metadata(self))
 
     def _decoded(self) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
         from . import decode
@@ -351,26 +348,13 @@ class Mappings(Columnar):
             **texts,
         }
 
-    def _metadata(self, with_hash: bool = False) -> dict[str, object]:
-        from ._fastwalk import __version__
-
-        return {
-            "version": __version__,
-            "what": "mappings",
-            "mode": self.spec.name,
-            "index_va_bits": Mode(self.spec).index_va_bits,
-            "complete": self.complete,
-            "warnings": list(self.warnings),
-            "origin": self.origin.to_json(with_hash=with_hash) if self.origin else None,
-        }
-
-    def to_parquet(self, path: str | os.PathLike[str] | BinaryIO, *, decoded: bool = False) -> None:
-        """Writes a Parquet file that :func:`fastwalk.read` reads back: the columns, and
-        version, mode, layout and the SHA-256 of the image file (of files up to 1 GiB)
-        in its metadata. Needs pyarrow."""
+    def stored(self, *, decoded: bool = False) -> Frame:
+        """The frame as files keep it, which :func:`fastwalk.read` reads back: with version,
+        mode, layout, and the SHA-256 of the image file in its metadata (of files up to 1 GiB;
+        of a larger one, where ``image.sha256(largest=None)`` was asked for before)."""
         frame = self.frame(decoded=decoded)
-        frame.metadata = self._metadata(with_hash=True)
-        frame.to_parquet(path)
+        frame.metadata = _metadata(self, with_hash=True)
+        return frame
 
     def __iter__(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS[:-1]]
@@ -444,6 +428,22 @@ class Mappings(Columnar):
         return f"{place} {level:<4} -> {pa:#x} {allowed} {names}".rstrip()
 
 
+def _metadata(of: Mappings | Tables, with_hash: bool = False) -> dict[str, object]:
+    """What a file of columns says of them."""
+    from ._fastwalk import __version__
+
+    known: dict[str, object] = {
+        "version": __version__,
+        "what": type(of).__name__.lower(),
+        "mode": of.spec.name,
+        "index_va_bits": Mode(of.spec).index_va_bits,
+        "origin": of.origin.to_json(with_hash=with_hash) if of.origin else None,
+    }
+    if isinstance(of, Mappings):
+        known |= {"complete": of.complete, "warnings": list(of.warnings)}
+    return known
+
+
 class Tables(Columnar):
     """The unique tables of an address space: columns of equal length, as NumPy arrays.
 
@@ -497,14 +497,17 @@ class Tables(Columnar):
     def frame(self, *, decoded: bool = False) -> Frame:
         """The columns as a :class:`~fastwalk.frames.Frame`, without a copy; ``decoded``
         adds ``level``, the kernel's name of the depth."""
-        from ._fastwalk import __version__
-
         columns, categories = dict(self.columns), {}
         if decoded:
             columns["level"] = self.depth
             categories["level"] = tuple(depth.name for depth in self.spec.depths)
-        metadata = {"version": __version__, "what": "tables", "mode": self.spec.name}
-        return Frame(columns, categories, metadata)
+        return Frame(columns, categories, _metadata(self))
+
+    def stored(self, *, decoded: bool = False) -> Frame:
+        """As :meth:`Mappings.stored`."""
+        frame = self.frame(decoded=decoded)
+        frame.metadata = _metadata(self, with_hash=True)
+        return frame
 
     def __len__(self) -> int:
         return len(self.pa)

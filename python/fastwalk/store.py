@@ -30,7 +30,8 @@ def read(path: str | os.PathLike[str]) -> Mappings | Tables:
     if metadata["what"] == "tables":
         return Tables(
             {column: _column(table, column) for column in Tables.NAMES},
-            arch.spec_of(metadata["mode"]),
+            arch.spec_of(metadata["mode"], metadata["index_va_bits"]),
+            Origin.from_json(metadata["origin"]) if metadata["origin"] else None,
         )
     if metadata["what"] != "mappings":
         raise FastwalkError(f"{name}: has {metadata['what']}, which are not read back")

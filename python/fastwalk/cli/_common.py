@@ -264,11 +264,18 @@ def binary_out(options: argparse.Namespace) -> Iterator[BinaryIO]:
         yield file
 
 
+def write_binary(frame: Frame, options: argparse.Namespace) -> bool:
+    """Columns as Parquet or Arrow; False where another format was asked for."""
+    if options.format not in ("parquet", "arrow"):
+        return False
+    with binary_out(options) as file:
+        frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+    return True
+
+
 def write_frame(frame: Frame, options: argparse.Namespace) -> None:
     """Columns as CSV, JSON, Parquet or Arrow."""
-    if options.format in ("parquet", "arrow"):
-        with binary_out(options) as file:
-            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+    if write_binary(frame, options):
         return
     names = list(frame.columns)
     columns = [

@@ -116,10 +116,7 @@ def _ram(
 def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, AddressSpace]) -> None:
     """In the format that was asked for."""
     space = next(iter(spaces.values()))
-    if options.format in ("parquet", "arrow"):
-        with common.binary_out(options) as file:
-            frame = findings.frame(decoded=True)
-            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+    if common.write_binary(findings.frame(decoded=True), options):
         return
     listed = (
         list(findings)

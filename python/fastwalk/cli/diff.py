@@ -74,10 +74,7 @@ def run(options: argparse.Namespace) -> int:
         found = fastwalk.diff(before, after, kaslr=KASLR[options.kaslr], shift=by)
     except ValueError as error:
         raise common.UsageError(str(error)) from None
-    if options.format in ("parquet", "arrow"):
-        with common.binary_out(options) as file:
-            frame = found.frame()
-            frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
+    if common.write_binary(found.frame(), options):
         return 1 if len(found) else 0
     with common.text_out(options) as out:
         if options.format == "text":

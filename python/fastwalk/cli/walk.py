@@ -60,11 +60,7 @@ def run(options: argparse.Namespace) -> int:
     for warning in maps.warnings:
         common.warn(warning)
     if options.format in ("parquet", "arrow"):
-        with common.binary_out(options) as file:
-            if options.format == "parquet":
-                maps.to_parquet(file, decoded=options.decoded)
-            else:
-                maps.frame(decoded=options.decoded).to_ipc(file)
+        common.write_binary(maps.stored(decoded=options.decoded), options)
         return 0
     if options.decoded:
         raise common.UsageError("--decoded goes with --format parquet or arrow")
