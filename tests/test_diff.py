@@ -14,6 +14,7 @@ from fastwalk.analysis.diff import Diff
 from fastwalk.cli import run
 from fastwalk.mappings import LEAF, Mappings
 from fastwalk.origin import Origin, Walked
+from fastwalk.space import Coalesce
 
 RW, NX, PS = 2, 1 << 63, 0x80
 SPEC = fastwalk.mode("x86_64-4level").spec
@@ -255,3 +256,19 @@ def test_the_command_takes_shifts_of_sections(
     assert "# Vmemmap is -0x183700000000 away" in capsys.readouterr().out
     assert run([*diff, "--shift", "Vmemmap=1", "--shift", "1"]) == 2
     assert "one for everything, or one a section" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("coalesce", ["attributes", "physical", "none"])
+def test_two_boots_have_no_layout_noise_whatever_is_one_row(coalesce: Coalesce) -> None:
+    walks = []
+    for name in ("x86_64-6.12-kaslr-pti", "x86_64-6.12-kaslr-pti-b"):
+        case = golden_cases.Case(name)
+        image = fastwalk.open(case.files["tables.elf"], layout=case.layout)
+        walks.append((image.kernel().walk(coalesce=coalesce), image.space(view="current_kernel")))
+    (a, process_a), (b, process_b) = walks
+    assert len(fastwalk.diff(a, b)) == 0
+    # A process of these boots has touched one more page of its stack.
+    found = fastwalk.diff(process_a.walk(coalesce=coalesce), process_b.walk(coalesce=coalesce))
+    assert [(one.change, one.section, one.size) for one in found] == [
+        ("amount", "User Space", 4096)
+    ]

@@ -74,6 +74,8 @@ class Side:
     """False: absent, nothing can be said."""
     contiguous: NDArray[np.bool_]
     """Whether `pa` tells all of the row's physical memory."""
+    shadow: NDArray[np.bool_]
+    """KASAN's, which may be one page again and again."""
 
     def take(self, rows: Rows | NDArray[np.bool_]) -> Side:
         """Some rows."""
@@ -85,6 +87,7 @@ class Side:
             self.row[rows],
             self.known[rows],
             self.contiguous[rows],
+            self.shadow[rows],
         )
 
     def section(self, first: int, last: int, base: int | None = None) -> Side:
@@ -151,9 +154,10 @@ def side_of(maps: Mappings, key: U64) -> Side:
     rows = np.flatnonzero(maps.is_leaf | (maps.kind == ABSENT))
     start = maps.start[rows]
     physical = maps.origin is not None and maps.origin.coalesce in ("physical", "none")
-    contiguous = physical & ~shadowed(maps)[rows]
+    shadow = shadowed(maps)[rows]
     last = start + (maps.size[rows] - ONE)
-    return Side(start, last, key[rows], maps.pa[rows], rows, maps.is_leaf[rows], contiguous)
+    known = maps.is_leaf[rows]
+    return Side(start, last, key[rows], maps.pa[rows], rows, known, physical & ~shadow, shadow)
 
 
 class Swept(NamedTuple):
@@ -247,12 +251,16 @@ def _rearranged(a: Side, b: Side, swept: Swept) -> tuple[U64, U64, U64]:
 
 
 def _is_direct(side: Side) -> bool:
-    """Whether physical follows virtual memory over nearly all of a section."""
-    if not len(side.first) or not side.contiguous.all():
+    """Whether physical follows virtual memory over nearly all of a section, as far as the
+    beginnings of rows tell; of more than one row, since one alone shows nothing."""
+    if not len(side.first) or side.shadow.any():
         return False
     size = (side.last - side.first).astype(np.float64) + 1
-    deltas, number = np.unique(side.first - side.pa, return_inverse=True)
-    return bool(np.bincount(number, size, len(deltas)).max() >= _MOST_OF * size.sum())
+    _, number, rows = np.unique(side.first - side.pa, return_inverse=True, return_counts=True)
+    most = np.bincount(number, size, len(rows))
+    which = int(most.argmax())
+    alone = rows[which] == 1 and not side.contiguous.all()
+    return bool(most[which] >= _MOST_OF * size.sum()) and not alone
 
 
 class Diff(Columnar):
