@@ -48,6 +48,8 @@ const MAX_BLOCKS: usize = 1 << 16;
 const MAX_PIECES: usize = 1 << 22;
 /// Bitmaps of mapped-ram are read in pieces of this size.
 const CHUNK: u64 = 64 << 10;
+/// Pages that are looked at to tell the byte order of those bitmaps.
+const MOST_ASKED: u32 = 256;
 
 /// True for a stream.
 pub(super) fn recognize(input: &Input) -> bool {
@@ -502,6 +504,7 @@ fn mapped_pieces(
     blocks: &[RamBlock],
     mapped: &[MappedBlock],
 ) -> Result<Vec<Piece>, ImageError> {
+    let big_endian = bitmaps_are_big_endian(store, blocks, mapped)?;
     let mut pieces: Vec<Piece> = Vec::new();
     for place in mapped {
         let Some(block) = blocks.iter().find(|block| block.name == place.name) else {
@@ -512,13 +515,11 @@ fn mapped_pieces(
             let mut page = part.offset / page_size;
             let end = (part.offset + part.len).div_ceil(page_size);
             while page < end {
-                let len = CHUNK.min(end.div_ceil(8) - page / 8);
-                let at = place.bitmap_offset.saturating_add(page / 8);
-                let bytes = store.bytes(at, len, "bitmap of mapped-ram")?;
-                let first = page / 8 * 8;
-                while page < end.min(first + len * 8) {
+                let first = page / 64 * 64;
+                let words = bitmap(store, place, first, end, big_endian)?;
+                while page < end.min(first + words.len() as u64 * 64) {
                     let within = page - first;
-                    let set = bytes[(within / 8) as usize] >> (within % 8) & 1 != 0;
+                    let set = words[(within / 64) as usize] >> (within % 64) & 1 != 0;
                     let from = (page * page_size).max(part.offset);
                     let to = ((page + 1) * page_size).min(part.offset + part.len);
                     let piece = Piece {
@@ -546,6 +547,73 @@ fn mapped_pieces(
         }
     }
     Ok(pieces)
+}
+
+/// Words of a block's bitmap from page `first` on, a multiple of 64: as many as one read
+/// gives, but none behind page `end`.
+fn bitmap(
+    store: &Store,
+    place: &MappedBlock,
+    first: u64,
+    end: u64,
+    big_endian: bool,
+) -> Result<Vec<u64>, ImageError> {
+    let len = CHUNK.min((end - first).div_ceil(64) * 8);
+    let at = place.bitmap_offset.saturating_add(first / 8);
+    let bytes = store.bytes(at, len, "bitmap of mapped-ram")?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let word = |bytes: &[u8; 8]| match big_endian {
+        true => u64::from_be_bytes(*bytes),
+        false => u64::from_le_bytes(*bytes),
+    };
+    Ok(words.iter().map(word).collect())
+}
+
+/// Whether the host that wrote the bitmaps was big-endian: they are in its words of 64
+/// bits, and nothing says in which order (`migration/ram.c`, ram_save_file_bmap). No bit
+/// is set behind a block's last page; else pages that are there in one order only are
+/// looked at: QEMU stores no pages of zeros.
+fn bitmaps_are_big_endian(
+    store: &Store,
+    blocks: &[RamBlock],
+    mapped: &[MappedBlock],
+) -> Result<bool, ImageError> {
+    let (mut little, mut big, mut asked) = (0i32, 0i32, 0);
+    for place in mapped {
+        let len = blocks.iter().find(|block| block.name == place.name);
+        let pages = len.map_or(0, |block| block.len.div_ceil(place.page_size));
+        let mut first = 0;
+        while first < pages && asked < MOST_ASKED {
+            let words = bitmap(store, place, first, pages, false)?;
+            for word in &words {
+                let within = pages - first;
+                let behind = if within < 64 { u64::MAX << within } else { 0 };
+                let (as_little, as_big) = (*word, word.swap_bytes());
+                if (as_little & behind == 0) != (as_big & behind == 0) {
+                    return Ok(as_big & behind == 0);
+                }
+                let mut differing = as_little ^ as_big;
+                while differing != 0 && asked < MOST_ASKED {
+                    let bit = differing.trailing_zeros();
+                    differing &= differing - 1;
+                    asked += 1;
+                    let at = (first + u64::from(bit)).saturating_mul(place.page_size);
+                    let at = place.pages_offset.saturating_add(at);
+                    let mut page = vec![0; place.page_size as usize];
+                    let stored =
+                        store.read_at(at, &mut page).is_ok() && page.iter().any(|b| *b != 0);
+                    let vote = if stored { 1 } else { -1 };
+                    if as_little >> bit & 1 != 0 {
+                        little += vote;
+                    } else {
+                        big += vote;
+                    }
+                }
+                first += 64;
+            }
+        }
+    }
+    Ok(big > little)
 }
 
 /// Adds a piece to the one before it, if it continues that.

@@ -308,7 +308,7 @@ static NOT_IMAGES: &[(usize, &[u8], &str, &str)] = &[
         0,
         b"PAGEDUMP",
         "a crash dump of 32-bit Windows",
-        "only those of 64-bit Windows are read",
+        "only those of 64-bit Windows are read: write it out as raw memory (volatility3's layerwriter)",
     ),
     (
         0,

@@ -197,7 +197,8 @@ impl State {
                         cursor.store.name(),
                         what,
                     )
-                    .at(cursor.at));
+                    .at(cursor.at)
+                    .hint("convert it with VMware's vmss2core"));
                 }
                 self.memory = Some((cursor.at, len));
             }

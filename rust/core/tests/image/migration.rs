@@ -221,18 +221,19 @@ fn libvirt_images_plain_and_compressed() {
     assert!(image.describe().warnings[0].contains("did not finish"));
 }
 
-#[test]
-fn mapped_ram() {
-    let len = 40 * PAGE;
+/// A block of `count` pages of which some are stored; the others hold what was there before,
+/// if `stale`. With the place of the bitmap.
+fn mapped_sample(count: u64, present: &[u64], big_endian: bool, stale: bool) -> (Vec<u8>, usize) {
+    let len = count * PAGE as u64;
     let mut writer = Writer::new("virt-9.2", &["x-ignore-shared", "mapped-ram"]);
     writer.out.put(1, 1);
     writer.out.put(2, 4);
     writer.name("ram");
     writer.out.put(0, 4);
     writer.out.put(4, 4);
-    writer.out.put(len as u64 | 4, 8);
+    writer.out.put(len | 4, 8);
     writer.name("mach-virt.ram");
-    writer.out.put(len as u64, 8);
+    writer.out.put(len, 8);
     writer.out.put(0x4000_0000, 8);
     let bitmap_at = writer.out.bytes.len() + 28;
     let pages_at = 0x2000;
@@ -240,30 +241,44 @@ fn mapped_ram() {
     writer.out.put(PAGE as u64, 8);
     writer.out.put(bitmap_at as u64, 8);
     writer.out.put(pages_at, 8);
-    let present = [0u64, 1, 2, 9, 39];
-    let bits = present.iter().fold(0u64, |bits, page| bits | 1 << page);
-    writer.out.bytes.extend(bits.to_le_bytes());
+    for first in (0..count).step_by(64) {
+        let here = present.iter().filter(|page| *page / 64 == first / 64);
+        let bits = here.fold(0u64, |bits, page| bits | 1 << (page % 64));
+        writer.out.bytes.extend(match big_endian {
+            true => bits.to_be_bytes(),
+            false => bits.to_le_bytes(),
+        });
+    }
     writer.out.bytes.resize(pages_at as usize, 0);
-    for page in 0..40u64 {
-        let bytes = if present.contains(&page) {
-            pattern(page + 1, PAGE)
-        } else {
-            vec![0xdd; PAGE]
+    for page in 0..count {
+        let bytes = match present.contains(&page) {
+            true => pattern(page + 1, PAGE),
+            false => vec![if stale { 0xdd } else { 0 }; PAGE],
         };
         writer.out.bytes.extend(bytes);
     }
     writer.end_section();
-    let bytes = writer.finish();
-    let image = open_bytes(&bytes).unwrap();
-    assert_eq!(coverage(image.as_ref()), [(0x4000_0000, len as u64)]);
-    for page in 0..40u64 {
+    (writer.finish(), bitmap_at)
+}
+
+fn check_mapped(bytes: &[u8], count: u64, present: &[u64]) {
+    let image = open_bytes(bytes).unwrap();
+    let len = count * PAGE as u64;
+    assert_eq!(coverage(image.as_ref()), [(0x4000_0000, len)]);
+    for page in 0..count {
         let found = read(image.as_ref(), 0x4000_0000 + page * PAGE as u64, PAGE).unwrap();
-        if present.contains(&page) {
-            assert_eq!(found, pattern(page + 1, PAGE));
-        } else {
-            assert_eq!(found, [0; PAGE]);
+        match present.contains(&page) {
+            true => assert_eq!(found, pattern(page + 1, PAGE)),
+            false => assert_eq!(found, [0; PAGE]),
         }
     }
+}
+
+#[test]
+fn mapped_ram() {
+    let present = [0, 1, 2, 9, 39];
+    let (bytes, bitmap_at) = mapped_sample(40, &present, false, true);
+    check_mapped(&bytes, 40, &present);
     let boundaries = [
         8,
         40,
@@ -276,6 +291,20 @@ fn mapped_ram() {
     ];
     try_truncations(&bytes, &boundaries);
     try_damage(&bytes, 8..bitmap_at + 8);
+}
+
+/// The bitmaps are in words of the host that wrote them.
+#[test]
+fn mapped_ram_of_a_big_endian_host() {
+    let present = [0, 1, 2, 9, 39];
+    let (bytes, _) = mapped_sample(40, &present, true, true);
+    check_mapped(&bytes, 40, &present);
+    // Whole words: the pages tell.
+    let present = [3, 64, 65, 127, 190];
+    for big_endian in [false, true] {
+        let (bytes, _) = mapped_sample(192, &present, big_endian, false);
+        check_mapped(&bytes, 192, &present);
+    }
 }
 
 #[test]
