@@ -340,9 +340,9 @@ class Image:
         ``high``, the default, or ``low``). ``view``: take root, mode and half from a view
         of the layout. What is not given is taken from the layout.
         """
-        from .space import make_space
+        from .choose import choose
 
-        return make_space(self, mode, root, half, index_va_bits, view)
+        return choose(self, mode, root, half, index_va_bits, view)
 
     def kernel(self) -> AddressSpace:
         """The kernel's address space: the layout's default view."""

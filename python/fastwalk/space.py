@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import _fastwalk, arch
-from .arch.spec import Half, Window
-from .errors import ImageError, LayoutError
+from .arch.spec import Half
+from .errors import ImageError
 from .layout import Layout, Root, View
-from .mode import Mode, mode
+from .mode import Mode
 from .progress import reporting
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .arch.dialect import Dialect
     from .image import Image
     from .mappings import Mappings, Tables
-    from .origin import Origin
+    from .origin import Origin, Walked
     from .text.ptdump import Rows
 
 Coalesce = Literal["ptdump", "attributes", "physical", "none"]
@@ -313,25 +313,29 @@ class AddressSpace:
                 return above, shadow.end
         return shadow.start, shadow.end
 
-    def origin(self, coalesce: str = "attributes") -> Origin:
-        """Where this space is from, as results keep it."""
-        from .origin import Origin, Walked
+    def walked(self) -> Walked:
+        """This space as results keep it."""
+        from .origin import Walked
 
-        layout = self.layout
-        root = layout.roots.get(self.root_name or "")
-        role = root.role if root else "kernel"
-        walked = Walked(
+        root = self.layout.roots.get(self.root_name or "")
+        return Walked(
             self.root_name or "root",
             self.mode.name,
             self.root,
             self.half.name,
-            role,
+            root.role if root else "kernel",
             self.view,
             self.mode.index_va_bits,
         )
-        segments = tuple((segment.pa, segment.size) for segment in self.image.segments)
+
+    def origin(self, coalesce: str = "attributes") -> Origin:
+        """Where this space is from, as results keep it."""
+        from .origin import Origin
+
         image = self.image
-        return Origin(image.name, layout, (walked,), coalesce, segments, hashed=image.sha256)
+        segments = tuple((segment.pa, segment.size) for segment in image.segments)
+        spaces = (self.walked(),)
+        return Origin(image.name, self.layout, spaces, coalesce, segments, hashed=image.sha256)
 
     def _walk_notes(
         self,
@@ -390,7 +394,11 @@ class AddressSpace:
         end: int | None = None,
         threads: int | None = None,
     ) -> Tables:
-        """The unique tables themselves, as columns."""
+        """The unique tables themselves, as columns: those that translate any address from
+        ``start`` to ``end`` (exclusive). The kinds of a table's entries, and ``references`` to
+        it, are counted in whole tables, of addresses outside, too; ``va`` is the lowest place
+        of the table that the range shows something of, and may begin before ``start``.
+        ImageError, ImageChangedError."""
         from .mappings import Tables
 
         found = _fastwalk.tables(
@@ -576,69 +584,3 @@ def rows_of(dump: _fastwalk.Dump) -> Rows:
         headings=dump.headings,
         absent=[index for index, flag in enumerate(absent) if flag],
     )
-
-
-def _covers(half: Half, ranges: Sequence[tuple[int, int]]) -> bool:
-    def inside(window: Window, first: int) -> bool:
-        return window.base <= first < window.base + window.size
-
-    return all(any(inside(window, first) for window in half.windows) for first, _ in ranges)
-
-
-def _check_machine(image: Image, chosen: Mode) -> None:
-    """A layout, or a mode, for another architecture than the image's header names."""
-    machine = image.machine
-    if machine is not None and not arch.fits_machine(chosen.name, machine.e_machine):
-        raise LayoutError(
-            f"{image.name}: its header says machine {machine.e_machine} "
-            f"({arch.machine_name(machine.e_machine)}), and {chosen.name} is a mode of "
-            f"{chosen.spec.arch}; give the layout, or the mode, of this image"
-        )
-
-
-def make_space(
-    image: Image,
-    mode_name: str | None,
-    root: int | str | None,
-    half: str | None,
-    index_va_bits: int | None,
-    view: str | None,
-) -> AddressSpace:
-    """See :meth:`fastwalk.Image.space`."""
-    if mode_name is not None and isinstance(root, int):
-        if view is not None:
-            raise ValueError("a view has a mode and a root already; give either")
-        chosen = mode(mode_name, index_va_bits)
-        return AddressSpace(image, chosen, root, chosen.half(half))
-    layout = image.layout_with(root, view)
-    if root is None:
-        view = view or layout.default_view
-    elif view is not None:
-        raise ValueError("a view has a root already; give either")
-    name: str | None = None
-    if view is not None:
-        name = layout.view(view).root
-    elif isinstance(root, str):
-        name = root
-    elif root is not None:
-        name = next((known for known, r in layout.roots.items() if r.pa == root), None)
-    known = layout.root(name) if name is not None else None
-    if known is not None:
-        pa = known.pa
-        chosen = mode(mode_name or layout.mode_of(known), index_va_bits or known.index_va_bits)
-    elif isinstance(root, int):
-        pa = root
-        chosen = mode(mode_name or layout.mode, index_va_bits)
-    else:
-        raise LayoutError(f"{image.name}: name a root")
-    _check_machine(image, chosen)
-    if view is None and name is not None:
-        view = next((v for v, shown in layout.views.items() if shown.root == name), None)
-    shown = chosen.half(half)
-    if half is None and view is not None:
-        ranges = layout.view(view).ranges
-        shown = next((h for h in chosen.spec.halves if _covers(h, ranges)), shown)
-    elif half is None and known is not None and known.role == "process":
-        # Where each half has a root of its own, the kernel's is the first.
-        shown = chosen.spec.halves[-1]
-    return AddressSpace(image, chosen, pa, shown, layout, view, name)

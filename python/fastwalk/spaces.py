@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import _fastwalk
-from .origin import Origin, Walked
+from .origin import Origin
 from .progress import reporting
 from .space import TOP, AddressSpace, Coalesce, Progress, default_budget, spans
 
@@ -151,18 +152,7 @@ class Spaces(tuple["Space", ...]):
 
     def _origin(self, opened: list[AddressSpace], coalesce: str) -> Origin:
         walked = tuple(
-            Walked(
-                found.name,
-                space.mode.name,
-                space.root,
-                space.half.name,
-                found.root.role,
-                space.view,
-                space.mode.index_va_bits,
-            )
+            space.walked()._replace(name=found.name, role=found.root.role)
             for found, space in zip(self, opened, strict=True)
         )
-        image = self.image
-        segments = tuple((segment.pa, segment.size) for segment in image.segments)
-        layout = opened[0].layout
-        return Origin(image.name, layout, walked, coalesce, segments, hashed=image.sha256)
+        return replace(opened[0].origin(coalesce), spaces=walked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..analysis.diff import AMOUNT, CHANGES
+from ..analysis.sides import AMOUNT, CHANGES
 from . import _matplotlib
 from .regions import rough_size
 
@@ -33,7 +33,7 @@ LANES = (
     Lane("more", "#5f9ec4", "#3d84b8"),
     Lane("less", "#d17a99", "#b5446c"),
 )
-"""Changes as :data:`fastwalk.analysis.diff.CHANGES` has them, *amount* as more and less."""
+"""Changes as :data:`fastwalk.analysis.sides.CHANGES` has them, *amount* as more and less."""
 
 
 def lanes(found: Diff) -> NDArray[np.int64]:
