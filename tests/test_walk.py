@@ -217,10 +217,36 @@ def check_tables(walk: Walk) -> None:
     assert got == want
 
 
+def check_shown_tables(walk: Walk, chance: random.Random, atoms: list[naive.Row]) -> None:
+    """Of a part of the addresses: each table that is listed is on the way of one of them, and
+    each one on the way of any of them is listed."""
+
+    def on_the_way(va: int) -> set[tuple[int, int]]:
+        way = naive.translate(walk.spec, walk.memory, walk.tables.root, walk.half, va)
+        return {(step[0], step[1]) for step in way.steps if step[3] is not None}
+
+    windows = walk.half.windows
+    for start, end in clips(chance, walk.half, atoms)[1:]:
+        tables = walk.space.tables(start, end)
+        listed = set(zip(tables.depth.tolist(), tables.pa.tolist(), strict=True))
+        for depth, pa, va in zip(
+            *(tables.columns[n].tolist() for n in tables.NAMES[:3]), strict=True
+        ):
+            assert (depth, pa) in on_the_way(max(va, start)), (hex(pa), hex(start), hex(end))
+            assert max(va, start) < end
+        inside = [row.start for row in atoms if start <= row.start < end]
+        vas = [*chance.sample(inside, min(len(inside), 20)), start, end - 1]
+        vas += [chance.randrange(start, end) for _ in range(5)]
+        for va in vas:
+            if any(w.base <= va < w.base + w.size for w in windows):
+                assert on_the_way(va) <= listed, hex(va)
+
+
 def check(walk: Walk, chance: random.Random) -> None:
     atoms = check_walks(walk, chance)
     check_addresses(walk, chance, atoms)
     check_tables(walk)
+    check_shown_tables(walk, chance, atoms)
 
 
 @pytest.mark.parametrize("mode", MODES)

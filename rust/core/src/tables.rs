@@ -1,6 +1,7 @@
 //! The tables themselves, as columns: how an address space is built.
 
 use crate::fold::{Fold, Parts, Piece};
+use crate::plan::Label;
 use crate::spec::Kind;
 use crate::tree::{Table, Tree};
 use crate::visit::Span;
@@ -35,10 +36,7 @@ pub fn list(fold: &Fold<'_, '_>, roots: usize, spans: &[Span]) -> Tables {
     let mut out = Tables::default();
     for (depth, places) in places.drain(..).enumerate() {
         for (node, place) in places.into_iter().enumerate() {
-            let table = Table {
-                depth,
-                node: node as u32,
-            };
+            let table = table(depth, node);
             let Some(va) = place.va else { continue };
             if tree.is_absent(table) {
                 continue;
@@ -52,9 +50,29 @@ pub fn list(fold: &Fold<'_, '_>, roots: usize, spans: &[Span]) -> Tables {
 /// Where a table hangs.
 #[derive(Clone, Copy, Default)]
 struct Place {
+    /// The lowest place that the spans show something of.
     va: Option<u64>,
+    /// The lowest place that they show all of.
+    whole: Option<u64>,
     references: u64,
     absent: u32,
+}
+
+impl Place {
+    fn shown(&mut self, va: u64) {
+        self.va = Some(self.va.map_or(va, |old| old.min(va)));
+    }
+}
+
+/// A place of which a span shows a part: there are two a span and depth at most.
+#[derive(Clone, Copy)]
+struct Cut {
+    node: usize,
+    /// Virtual address of the table's first entry.
+    base: u64,
+    /// What is shown, as offsets.
+    first: u64,
+    last: u64,
 }
 
 impl Tables {
@@ -89,63 +107,99 @@ fn first_places(fold: &Fold<'_, '_>, roots: usize, spans: &[Span]) -> Vec<Vec<Pl
     let mut places: Vec<Vec<Place>> = (0..plan.depths.len())
         .map(|d| vec![Place::default(); tree.tables(d)])
         .collect();
+    let mut cuts: Vec<Cut> = Vec::new();
     for root in 0..roots {
-        let place = &mut places[0][tree.root(root).node as usize];
-        place.references += 1;
+        let node = tree.root(root).node as usize;
+        places[0][node].references += 1;
         for span in spans.iter().filter(|span| span.root == root) {
-            let va = span.first.wrapping_add(span.base);
-            place.va = Some(place.va.map_or(va, |old| old.min(va)));
+            places[0][node].shown(span.first.wrapping_add(span.base));
+            cuts.push(Cut {
+                node,
+                base: span.base,
+                first: span.first,
+                last: span.last,
+            });
         }
     }
     for depth in 0..plan.depths.len() - 1 {
-        for node in 0..places[depth].len() {
-            let Some(va) = places[depth][node].va else {
-                continue;
-            };
-            let table = Table {
-                depth,
-                node: node as u32,
-            };
-            let mut parts = Parts::new(fold, table, 0, 0);
-            while let Some(part) = parts.next() {
-                let Piece::Table(child, _) = part.piece else {
-                    if let Piece::Atom(edge) = part.piece
-                        && edge.label == crate::plan::Label::Absent
-                    {
-                        places[depth][node].absent += 1;
-                    }
-                    continue;
-                };
-                let first = if depth == 0 {
-                    root_child_va(tree, node as u32, roots, spans, part.at, parts.depth.span())
-                } else {
-                    Some(va.wrapping_add(part.at))
-                };
-                let place = &mut places[depth + 1][child.node as usize];
-                place.references += 1;
-                if let Some(first) = first {
-                    place.va = Some(place.va.map_or(first, |old| old.min(first)));
-                }
+        let (above, below) = places.split_at_mut(depth + 1);
+        let below = &mut below[0];
+        for (node, place) in above[depth].iter_mut().enumerate() {
+            if place.va.is_some() {
+                place.absent = shown_whole(fold, depth, node, place.whole, below);
             }
         }
+        cuts = cuts
+            .iter()
+            .flat_map(|cut| shown_in_part(fold, depth, cut, below))
+            .collect();
     }
     places
 }
 
-/// Virtual address of a root's entry, if any span shows part of it.
-fn root_child_va(
-    tree: &Tree<'_>,
-    node: u32,
-    roots: usize,
-    spans: &[Span],
-    at: u64,
-    size: u64,
-) -> Option<u64> {
-    let last = at + (size - 1);
-    (0..roots)
-        .filter(|&root| tree.root(root).node == node)
-        .flat_map(|root| spans.iter().filter(move |span| span.root == root))
-        .filter(|span| at <= span.last && last >= span.first)
-        .map(|span| at.wrapping_add(span.base))
-        .min()
+/// Counts what the table's entries point to, and shows all of it where all of the table is
+/// shown. Returns how many entries lead to absent tables.
+fn shown_whole(
+    fold: &Fold<'_, '_>,
+    depth: usize,
+    node: usize,
+    whole: Option<u64>,
+    below: &mut [Place],
+) -> u32 {
+    let mut absent = 0;
+    let mut parts = Parts::new(fold, table(depth, node), 0, 0);
+    while let Some(part) = parts.next() {
+        match part.piece {
+            Piece::Table(child, _) => {
+                let place = &mut below[child.node as usize];
+                place.references += 1;
+                if let Some(va) = whole {
+                    let va = va.wrapping_add(part.at);
+                    place.whole = Some(place.whole.map_or(va, |old| old.min(va)));
+                    place.shown(va);
+                }
+            }
+            Piece::Atom(edge) if edge.label == Label::Absent => absent += 1,
+            _ => {}
+        }
+    }
+    absent
+}
+
+/// Shows what a part of a table leads to; returns what of that is cut in turn.
+fn shown_in_part(fold: &Fold<'_, '_>, depth: usize, cut: &Cut, below: &mut [Place]) -> Vec<Cut> {
+    let mut rest = Vec::new();
+    let mut parts = Parts::new(fold, table(depth, cut.node), 0, 0);
+    let end = parts.depth.span() - 1;
+    while let Some(part) = parts.next() {
+        let Piece::Table(child, _) = part.piece else {
+            continue;
+        };
+        let last = part.at + end;
+        if part.at > cut.last || last < cut.first {
+            continue;
+        }
+        let node = child.node as usize;
+        let place = &mut below[node];
+        let va = cut.base.wrapping_add(part.at);
+        place.shown(va);
+        if part.at >= cut.first && last <= cut.last {
+            place.whole = Some(place.whole.map_or(va, |old| old.min(va)));
+        } else {
+            rest.push(Cut {
+                node,
+                base: va,
+                first: cut.first.max(part.at) - part.at,
+                last: cut.last.min(last) - part.at,
+            });
+        }
+    }
+    rest
+}
+
+fn table(depth: usize, node: usize) -> Table {
+    Table {
+        depth,
+        node: node as u32,
+    }
 }
