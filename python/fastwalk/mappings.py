@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -35,6 +36,9 @@ SHADOWS = ("none", "zero", "real")
 """Sorts of KASAN shadow, by the numbers of the ``shadow`` column."""
 
 ZERO_SHADOW, REAL_SHADOW = 1, 2
+
+_CHUNK = 1 << 14
+TOP = 1 << 64
 
 _SHOWN = 5
 """Rows that a repr shows from either end."""
@@ -357,6 +361,17 @@ class Mappings(Columnar):
         return frame
 
     def __iter__(self) -> Iterator[Mapping]:
+        for part in self._chunks():
+            yield from part._rows()
+
+    def _chunks(self) -> Iterator[Mappings]:
+        """The rows in parts that can become Python objects all at once."""
+        for first in range(0, len(self), _CHUNK):
+            part = self[first : first + _CHUNK]
+            assert isinstance(part, Mappings)
+            yield part
+
+    def _rows(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS[:-1]]
         lists.append([KINDS[kind] for kind in self.kind.tolist()])
         none: list[None] = [None] * len(self)
@@ -379,7 +394,7 @@ class Mappings(Columnar):
             f"{self.spec.name}{partial}>"
         )
         if count <= 2 * _SHOWN + 1:
-            return "\n".join([head, *map(self.row_text, range(count))])
+            return "\n".join([head, *self.texts()])
         shown = [self.row_text(i) for i in range(_SHOWN)]
         shown.append("  ...")
         shown += [self.row_text(i) for i in range(count - _SHOWN, count)]
@@ -400,32 +415,48 @@ class Mappings(Columnar):
 
     def row_text(self, index: int) -> str:
         """One row as a person reads it."""
-        start, size, pa, attributes, effective, depth, kind = (
-            int(self._columns[name][index]) for name in _COLUMNS
-        )
-        end = start + (size or 1 << 64)
-        spec, space = self.spec, ""
-        if "space" in self._columns:
-            space = f" {self.spaces[int(self._columns['space'][index])]}"
-        place = f" {space} {start:#018x}-{end % (1 << 64):#018x} {size_text(size):>9}"
-        level = spec.depths[depth].name if depth < len(spec.depths) else str(depth)
-        if kind == ABSENT:
-            return f"{place} {level:<4} absent: its table at {pa:#x} is not in the image"
-        if kind == OTHER:
-            return f"{place} {level:<4} other, attributes {attributes:#x}"
-        if kind == NOTE:
-            return f"{place} level {depth}, value {attributes:#x}"
-        allowed = permission_text(effective, spec.permissions)
-        if self.has_shadow and self.shadow[index]:
-            sort = SHADOWS[int(self.shadow[index])]
-            first, covered = int(self.covers_start[index]), int(self.covers_size[index])
-            last = (first + covered) % (1 << 64)
-            return (
-                f"{place} {level:<4} -> {pa:#x} {allowed} {sort} shadow of "
-                f"{first:#018x}-{last:#018x} {size_text(covered)}"
-            )
-        names = " ".join(arch.decode(spec.name, attributes))
-        return f"{place} {level:<4} -> {pa:#x} {allowed} {names}".rstrip()
+        one = self[index : index + 1]
+        assert isinstance(one, Mappings)
+        return next(one.texts())
+
+    def texts(self) -> Iterator[str]:
+        """The rows as a person reads them."""
+        spec = self.spec
+        levels = [f"{depth.name:<4}" for depth in spec.depths]
+
+        # There are few of each, whatever the number of rows.
+        @cache
+        def size_of(size: int) -> str:
+            return f"{size_text(size):>9}"
+
+        @cache
+        def words(effective: int, attributes: int) -> str:
+            allowed = permission_text(effective, spec.permissions)
+            return f"{allowed} {' '.join(arch.decode(spec.name, attributes))}".rstrip()
+
+        for row in self:
+            space = "" if row.space is None else f" {row.space}"
+            start, end = row.start, (row.start + (row.size or TOP)) % TOP
+            place = f" {space} {start:#018x}-{end:#018x} {size_of(row.size)}"
+            if row.kind == "note":
+                yield f"{place} level {row.depth}, value {row.attributes:#x}"
+                continue
+            # A kernel's level numbers may be higher.
+            level = levels[row.depth] if row.depth < len(levels) else f"{row.depth:<4}"
+            if row.kind == "absent":
+                yield f"{place} {level} absent: its table at {row.pa:#x} is not in the image"
+            elif row.kind == "other":
+                yield f"{place} {level} other, attributes {row.attributes:#x}"
+            elif row.shadow not in (None, "none"):
+                first, covered = row.covers_start or 0, row.covers_size or 0
+                allowed = permission_text(row.effective, spec.permissions)
+                yield (
+                    f"{place} {level} -> {row.pa:#x} {allowed} {row.shadow} shadow of "
+                    f"{first:#018x}-{(first + covered) % TOP:#018x} {size_text(covered)}"
+                )
+            else:
+                what = words(row.effective, row.attributes)
+                yield f"{place} {level} -> {row.pa:#x} {what}"
 
 
 def _metadata(of: Mappings | Tables, with_hash: bool = False) -> dict[str, object]:

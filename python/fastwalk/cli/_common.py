@@ -191,12 +191,17 @@ def _process(image: Image, pid: int | None, comm: str | None) -> str:
     return found[0].name
 
 
+def unlabelled(va: int) -> str:
+    """Nothing to print behind an address."""
+    return ""
+
+
 def labels(space: AddressSpace) -> Callable[[int], str]:
     """What to print behind an address: the nearest symbol, where the image has symbols
     and the address is the kernel's."""
     symbols = space.image.symbols if space.layout is not None else None
     if symbols is None:
-        return lambda va: ""
+        return unlabelled
 
     def label(va: int) -> str:
         found = symbols.label(va)

@@ -72,8 +72,7 @@ def run(options: argparse.Namespace) -> int:
     with common.text_out(options) as out:
         for (pa, size), part in zip(options.ranges, parts, strict=True):
             out.write(f"{pa:#x}-{pa + size - 1:#x}: {len(part)} mappings\n")
-            for index in range(len(part)):
-                out.write(f"{part.row_text(index)}\n")
+            out.writelines(f"{line}\n" for line in part.texts())
     return 0
 
 

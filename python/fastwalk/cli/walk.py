@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Walks and writes."""
-    label: Callable[[int], str] = _unlabelled
+    label: Callable[[int], str] = common.unlabelled
     try:
         if options.all_spaces:
             maps = _all_spaces(options)
@@ -89,17 +89,16 @@ def _all_spaces(options: argparse.Namespace) -> Mappings:
     return common.all_spaces(options).walk(options.coalesce, *work)
 
 
-def _unlabelled(va: int) -> str:
-    return ""
-
-
 def write(
-    maps: Mappings, format: str, out: TextIO, label: Callable[[int], str] = _unlabelled
+    maps: Mappings, format: str, out: TextIO, label: Callable[[int], str] = common.unlabelled
 ) -> None:
     """Rows as text; ``label`` is what stands behind a row that starts at an address."""
     if format == "text":
-        for index in range(len(maps)):
-            out.write(f"{maps.row_text(index).lstrip()}{label(int(maps.start[index]))}\n")
+        if label is common.unlabelled:
+            out.writelines(f"{line.lstrip()}\n" for line in maps.texts())
+            return
+        for line, start in zip(maps.texts(), maps.start, strict=True):
+            out.write(f"{line.lstrip()}{label(int(start))}\n")
         return
     if format == "csv":
         several = "space" in maps.columns
