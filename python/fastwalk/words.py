@@ -32,3 +32,15 @@ def size_text(size: int) -> str:
         size //= 1024
         unit += 1
     return f"{size}{'BKMGTPE'[unit]}"
+
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def rough_size(size: int) -> str:
+    """A size for people: 4.0 KiB, 16 MiB, 4.2 TiB."""
+    number, unit = float(size), 0
+    while number >= 1024 and unit < 6:
+        number, unit = number / 1024, unit + 1
+    digits = 0 if unit == 0 or number >= 9.95 else 1
+    return f"{number:.{digits}f} {UNITS[unit]}"

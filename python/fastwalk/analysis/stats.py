@@ -13,7 +13,7 @@ from ..arch.spec import Spec
 from ..frames import Columnar, Frame
 from ..mappings import SHADOWS, Mappings, Tables
 from ..shadow import physical_last, shadowed
-from ..words import permission_text, size_text
+from ..words import permission_text, rough_size, size_text
 from .intervals import ONE
 
 if TYPE_CHECKING:
@@ -153,14 +153,14 @@ class Stats(Columnar):
         for row in self.leaves:
             yield (
                 f"  {row.space:<20} {size_text(row.leaf_size):>5} {row.permissions:<7} "
-                f"{row.memory:<12} {row.leaves:>10} leaves {_bytes(row.bytes):>12}"
+                f"{row.memory:<12} {row.leaves:>10} leaves {rough_size(row.bytes):>12}"
             )
         yield "page tables:"
         for table in self.tables:
             full = table.used / table.entries if table.entries else 0
             yield (
                 f"  {table.space:<20} {table.level:<5} {table.tables:>8} tables "
-                f"{_bytes(table.bytes):>12}, {full:.1%} of their entries in use"
+                f"{rough_size(table.bytes):>12}, {full:.1%} of their entries in use"
             )
         mapped = {row.space: row.mapped for row in self.reach}
         beside = {row.space: _beside(row.shadow) for row in self.reach}
@@ -170,50 +170,41 @@ class Stats(Columnar):
         for space, total in cost.items():
             if mapped.get(space):
                 share = total / mapped[space]
-                held = f"{_bytes(mapped[space])}{beside[space]}"
-                yield f"  {space:<20} {_bytes(total)} for {held}: {share:.3%}"
+                held = f"{rough_size(mapped[space])}{beside[space]}"
+                yield f"  {space:<20} {rough_size(total)} for {held}: {share:.3%}"
         yield "larger leaves that there could be:"
         for missed in self.missed:
             yield (
                 f"  {missed.space:<20} {missed.leaves:>8} of {size_text(missed.leaf_size)} for "
-                f"{_bytes(missed.bytes)} in {missed.entries_now} leaves"
+                f"{rough_size(missed.bytes)} in {missed.entries_now} leaves"
             )
         if not self.missed:
             yield "  none"
         yield "TLB:"
         for one in self.reach:
             yield (
-                f"  {one.space:<20} {one.entries} entries hold {_bytes(one.mapped)}"
-                f"{beside[one.space]}; {TLB_ENTRIES} hold {_bytes(one.reach)}"
+                f"  {one.space:<20} {one.entries} entries hold {rough_size(one.mapped)}"
+                f"{beside[one.space]}; {TLB_ENTRIES} hold {rough_size(one.reach)}"
             )
         if len(self.sharing) > 1:
             yield "tables shared between spaces:"
             for share_row in self.sharing:
                 yield (
                     f"  {share_row.space:<20} {share_row.tables:>8} tables, {share_row.shared} of "
-                    f"them shared; its own are {_bytes(share_row.own_bytes)}"
+                    f"them shared; its own are {rough_size(share_row.own_bytes)}"
                 )
         if self.kasan:
             yield "KASAN shadow:"
             for cover in self.kasan:
                 yield (
-                    f"  {cover.kind:<20} {_bytes(cover.shadow_bytes):>12} for "
-                    f"{_bytes(cover.covers_bytes)} of memory"
+                    f"  {cover.kind:<20} {rough_size(cover.shadow_bytes):>12} for "
+                    f"{rough_size(cover.covers_bytes)} of memory"
                 )
 
 
 def _beside(shadow: int) -> str:
     """What was left out, for people."""
-    return f" (not counting {_bytes(shadow)} of KASAN shadow)" if shadow else ""
-
-
-def _bytes(size: int) -> str:
-    """A size with three digits and a unit."""
-    value, unit = float(size), 0
-    while value >= 1024 and unit < 6:
-        value /= 1024
-        unit += 1
-    return f"{value:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[unit]}"
+    return f" (not counting {rough_size(shadow)} of KASAN shadow)" if shadow else ""
 
 
 def stats(

@@ -94,10 +94,10 @@ def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
 
 
 def _total(counts: Counts) -> str:
-    from fastwalk.words import size_text
+    from fastwalk.words import rough_size
 
     total = int(counts.columns["size"].sum())
-    return size_text(total) if total else "nothing"
+    return rough_size(total) if total else "nothing"
 
 
 def write(what: Columnar, options: argparse.Namespace) -> int:

@@ -80,14 +80,14 @@ def _layout(pattern: str, image: str) -> str:
 
 
 def _line(result: Result) -> str:
-    from fastwalk.words import size_text
+    from fastwalk.words import rough_size
 
     if result.error:
         return f"{result.image}: {result.error.removeprefix(f'{result.image}: ')}"
     found = f"{result.errors} errors, {result.warnings} warnings, {result.notes} notes"
     partial = "" if result.complete else ", incomplete"
     return (
-        f"{result.image}: Linux {result.kernel}, {result.mode}, {size_text(result.mapped)} mapped "
+        f"{result.image}: Linux {result.kernel}, {result.mode}, {rough_size(result.mapped)} mapped "
         f"in {result.rows} ranges, {result.tables} tables, {result.wx_pages} W+X pages; "
         f"{found}{partial}"
     )

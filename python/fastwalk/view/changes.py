@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..analysis.sides import AMOUNT, CHANGES
+from ..words import rough_size
 from . import _matplotlib
-from .regions import rough_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .regions import rough_size
+from ..words import rough_size
 
 if TYPE_CHECKING:
     from ..analysis.diff import Diff

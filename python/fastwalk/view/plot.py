@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..words import rough_size
 from . import _matplotlib, hilbert, regions, scale, treemap
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def bar(maps: Mappings, *, ax: Any = None, dark: bool | None = None) -> Any:
         ax.text(
             len(present) - 0.42,
             (low + high) / 2,
-            regions.rough_size(sizes[number]) if sizes[number] else "nothing",
+            rough_size(sizes[number]) if sizes[number] else "nothing",
             color=on.text if sizes[number] else on.faint,
             fontsize=8,
             va="center",

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..mappings import Mappings
     from ..origin import Origin, Walked
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
 
 class Region(NamedTuple):
     """A run of virtual addresses with one name."""
@@ -32,15 +30,6 @@ class Region(NamedTuple):
     def size(self) -> int:
         """Bytes."""
         return self.last - self.first + 1
-
-
-def rough_size(size: int) -> str:
-    """A size for people: 4.0 KiB, 16 MiB, 4.2 TiB."""
-    number, unit = float(size), 0
-    while number >= 1024 and unit < 6:
-        number, unit = number / 1024, unit + 1
-    digits = 0 if unit == 0 or number >= 9.95 else 1
-    return f"{number:.{digits}f} {UNITS[unit]}"
 
 
 def regions(origin: Origin | None) -> tuple[Region, ...]:

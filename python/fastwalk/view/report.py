@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._fastwalk import __version__
+from ..words import rough_size
 from . import regions, scale
 from .html import tables_rows
-from .regions import CLASSES, Region, rough_size
+from .regions import CLASSES, Region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..words import rough_size
 from . import _matplotlib, regions
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def draw(tables: Tables, *, ax: Any = None, dark: bool | None = None) -> Any:
     kinds = ", ".join(
         f"{int((tables.depth == n).sum())} {d.name}" for n, d in enumerate(spec.depths)
     )
-    _matplotlib.title(ax, f"{regions.rough_size(own)} of page tables ({kinds})", on)
+    _matplotlib.title(ax, f"{rough_size(own)} of page tables ({kinds})", on)
     if not len(tables):
         return ax
     total, above = weights(tables)
