@@ -510,6 +510,22 @@ def test_what_was_not_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert any(line.startswith("not judged: ordinary memory") for line in lines)
 
 
+def test_audit_of_spaces_with_what_their_image_says(tmp_path: Path) -> None:
+    """fastwalk.audit knows RAM and symbols as the command does."""
+    case = golden_cases.Case("x86_64-6.12-wx").extract(tmp_path)
+    image = fastwalk.open(case / "tables.elf", layout=case / "layout.json")
+    kernel = fastwalk.audit(image.kernel())
+    assert kernel.wx_pages == 6
+    assert kernel.severities() == {"note": 18, "warning": 0, "error": 2}
+    # Little more than page tables: no word on where RAM is.
+    assert dict(kernel.skipped)["outside-ram"] == "where RAM is, is not known"
+    assert "outside-ram" in fastwalk.audit(image.kernel(), ram="image").counts()
+    every = fastwalk.audit(image.spaces())
+    assert every.spaces == ("init_top_pgt", "current")
+    assert "init_top_pgt and 1 more" in every._repr_html_()
+    assert "init_top_pgt" not in kernel._repr_html_()
+
+
 def test_the_page_lists_every_rule() -> None:
     page = (Path(__file__).parents[1] / "docs" / "analyses.md").read_text()
     for rule in RULES:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .analysis.diff import Diff
+    from .analysis.findings import Findings
+    from .audited import Ram
     from .mappings import Mappings, Tables
+    from .space import Progress
+    from .spaces import Spaces
 
 __all__ = [
     "AddressSpace",
@@ -28,6 +32,7 @@ __all__ = [
     "Image",
     "Mode",
     "__version__",
+    "audit",
     "diff",
     "errors",
     "mode",
@@ -42,6 +47,21 @@ def read(path: str | os.PathLike[str]) -> Mappings | Tables:
     from .store import read
 
     return read(path)
+
+
+def audit(
+    of: AddressSpace | Spaces,
+    *,
+    ram: Ram = "auto",
+    threads: int | None = None,
+    isa: str | None = None,
+    budget: int | None = None,
+    progress: Progress | None = None,
+) -> Findings:
+    """What should not be mapped like that: see :func:`fastwalk.audited.audit`."""
+    from .audited import audit
+
+    return audit(of, ram=ram, threads=threads, isa=isa, budget=budget, progress=progress)
 
 
 def diff(

@@ -50,7 +50,7 @@ _TEXTS = ("image", "error", "arch", "mode", "kernel")
 def examine(image: str, layout: str | None = None) -> Result:
     """Walks and audits the kernel's address space of one image."""
     from . import open as open_image
-    from .analysis.audit import audit
+    from .audited import findings
 
     try:
         with _local(image) as path:
@@ -58,13 +58,9 @@ def examine(image: str, layout: str | None = None) -> Result:
             space = opened.kernel()
             maps = space.walk_physical(threads=1)
             tables = space.tables(threads=1)
-            found = audit(maps, tables)
-            severities = {"error": 0, "warning": 0, "note": 0}
-            for finding in found:
-                severities[finding.severity] += 1
+            found = findings(maps, tables, opened)
+            severities = found.severities()
             spec = space.mode.spec
-            sizes = [depth.entry_bytes << depth.index_bits for depth in spec.depths]
-            by_depth = [int((tables.depth == depth).sum()) for depth in range(len(sizes))]
             return Result(
                 image=image,
                 arch=spec.arch,
@@ -74,7 +70,7 @@ def examine(image: str, layout: str | None = None) -> Result:
                 rows=space.count().rows,
                 mapped=int(maps.size[maps.is_leaf].sum()),
                 tables=len(tables),
-                table_bytes=sum(n * size for n, size in zip(by_depth, sizes, strict=True)),
+                table_bytes=int(tables.table_bytes.sum()),
                 wx_pages=found.wx_pages,
                 errors=severities["error"],
                 warnings=severities["warning"],

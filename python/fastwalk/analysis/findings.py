@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import FastwalkError
 from ..frames import Columnar, Frame
-from .rules import RULES, Rule, Severity, reaches
+from .rules import BY_ID, RULES, SEVERITIES, Rule, Severity, reaches
 from .sections import Sections
 
 if TYPE_CHECKING:
@@ -177,6 +177,13 @@ class Findings(Columnar):
         """How many of each rule that has any, the worst first."""
         numbers = np.bincount(self.columns["rule"], minlength=len(RULES))
         return {rule.id: int(n) for rule, n in zip(RULES, numbers, strict=True) if n}
+
+    def severities(self) -> dict[Severity, int]:
+        """How many of each severity, from the mildest on."""
+        found = dict.fromkeys(SEVERITIES, 0)
+        for rule, count in self.counts().items():
+            found[BY_ID[rule].severity] += count
+        return found
 
     def of_rule(self, rule: str) -> Findings:
         """Those of one rule. KeyError if there is no such rule."""

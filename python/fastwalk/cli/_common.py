@@ -329,33 +329,6 @@ def _unwritable(path: str, error: OSError) -> FastwalkError:
     return FastwalkError(f"{path}: {error.strerror}; give a file to write to")
 
 
-def ram(space: AddressSpace, tables: int) -> list[tuple[int, int]] | None:
-    """(PA, size) of what the image has; None where that is little more than so many page
-    tables."""
-    segments = [(segment.pa, segment.size) for segment in space.image.segments]
-    few = sum(size for _, size in segments) < 16 * tables << space.mode.spec.page_bits
-    return None if few else segments
-
-
-def kernel_regions(image: Image) -> dict[str, tuple[int, int]]:
-    """First and last address of the kernel's text and rodata, where its symbols were found
-    in the image."""
-    found = None if image.has_layout else image.detection
-    symbols = found.kernel.symbols() if found is not None else None
-    if symbols is None:
-        return {}
-    named = {
-        "text": ("_stext", "_etext"),
-        "rodata": ("__start_rodata", "__end_rodata"),
-    }
-    regions = {}
-    for name, (first, behind) in named.items():
-        start, end = symbols.address(first), symbols.address(behind)
-        if start is not None and end is not None and start < end:
-            regions[name] = (start, end - 1)
-    return regions
-
-
 def warn(text: str) -> None:
     """One line on standard error."""
     print(f"fastwalk: warning: {text}", file=sys.stderr)

@@ -63,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Lists and counts."""
-    from fastwalk.analysis.audit import audit
+    from fastwalk.audited import findings as audit
 
     levels = _levels(options.fail_on)
     work = (options.threads, options.isa, options.budget, True)
@@ -78,13 +78,7 @@ def run(options: argparse.Namespace) -> int:
         tables = {name: space.tables(threads=options.threads) for name in maps.spaces}
     for warning in maps.warnings:
         common.warn(warning)
-    space = next(iter(opened.values()))
-    findings = audit(
-        maps,
-        tables,
-        memory=_ram(options, space, sum(map(len, tables.values()))),
-        regions=common.kernel_regions(space.image),
-    )
+    findings = audit(maps, tables, next(iter(opened.values())).image, options.ram)
     if options.write_baseline is not None:
         findings.write_baseline(options.write_baseline)
         findings = findings.without(options.write_baseline)
@@ -103,14 +97,6 @@ def _levels(text: str) -> tuple[str, ...]:
             known = ", ".join((*SEVERITIES, "never", *BY_ID))
             raise common.UsageError(f"--fail-on: no rule or severity {level!r}; there are {known}")
     return levels
-
-
-def _ram(
-    options: argparse.Namespace, space: AddressSpace, tables: int
-) -> list[tuple[int, int]] | None:
-    if options.ram == "unknown":
-        return None
-    return common.ram(space, tables if options.ram == "auto" else 0)
 
 
 def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, AddressSpace]) -> None:

@@ -23,7 +23,6 @@ from . import _facts
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
     from fastwalk.analysis.findings import Findings
-    from fastwalk.mappings import Mappings, Tables
     from fastwalk.view.report import Found
 
 
@@ -39,13 +38,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Walks, audits and writes."""
+    from fastwalk.audited import findings as audit
     from fastwalk.view import report
 
     space = common.choose_space(options)
     tables = space.tables(threads=options.threads)
     try:
         maps = space.walk_physical(options.threads, options.isa, options.budget, True)
-        findings = audited(maps, tables, space)
+        findings = audit(maps, tables, space.image)
         count = len(maps)
     except RowBudgetError:
         findings, count = None, report.MOST_ROWS + 1
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             budget=report.MOST_ROWS, truncate=True, threads=options.threads, isa=options.isa
         )
     if findings is None:
-        findings = audited(maps, tables, space)
+        findings = audit(maps, tables, space.image)
     for warning in maps.warnings:
         common.warn(warning)
     facts = _facts.of_image(space.image) + _facts.of_layout(space.image, space.layout)
@@ -67,18 +67,6 @@ def run(options: argparse.Namespace) -> int:
     with common.text_out(options) as out:
         out.write(page)
     return 0
-
-
-def audited(maps: Mappings, tables: Tables, space: AddressSpace) -> Findings:
-    """What the audit found."""
-    from fastwalk.analysis.audit import audit
-
-    return audit(
-        maps,
-        tables,
-        memory=common.ram(space, len(tables)),
-        regions=common.kernel_regions(space.image),
-    )
 
 
 def shown(findings: Findings, space: AddressSpace) -> list[Found]:

@@ -199,7 +199,7 @@ def diff_table(found: Diff) -> str:
 
 def findings_table(found: Findings) -> str:
     """Of an audit: the worst first."""
-    rows = [
+    rows: list[list[object]] = [
         [
             one.severity, one.rule.title, f"{one.start:#018x}",
             Number(rough_size(one.size or 1 << 64)), one.place, one.detail,
@@ -207,8 +207,12 @@ def findings_table(found: Findings) -> str:
         for one in found[slice(SHOWN)]
     ]  # fmt: skip
     counts = ", ".join(f"{count} {rule}" for rule, count in found.counts().items())
-    shown = _with_gap(rows, [], len(found))
     names = ["severity", "what", "address", "size", "where", "detail"]
+    if len(found.spaces) > 1:
+        names.insert(2, "space")
+        for row, one in zip(rows, found[slice(SHOWN)], strict=True):
+            row.insert(2, one.space + (f" and {one.also} more" if one.also else ""))
+    shown = _with_gap(rows, [], len(found))
     notes = [f"not judged: {rule}: {why}" for rule, why in found.skipped]
     return table(f"{len(found)} findings: {counts or 'none'}", names, shown, notes)
 
