@@ -15,6 +15,8 @@ sys.path[:0] = [str(FOLDER), str(FOLDER / "peers")]
 RATIOS = FOLDER / "images" / "ratios.json"
 """Where a run leaves its ratios; ratios.json in this folder has those to hold them
 against (check.py)."""
+TOLD = FOLDER / "images" / "told.json"
+"""Where a run leaves all that it told, for README.md (figures.py)."""
 
 Tell = Callable[[str, float, str], None]
 
@@ -37,21 +39,25 @@ def sized(name: str, gib: int | None) -> str:
 
 
 @pytest.fixture(scope="session")
-def ratios() -> Iterator[dict[str, float]]:
-    """The ratios of this session, kept together with those of earlier ones."""
-    found: dict[str, float] = {}
+def told() -> Iterator[dict[str, tuple[float, str]]]:
+    """What this session tells, kept together with what earlier ones told."""
+    found: dict[str, tuple[float, str]] = {}
     yield found
     RATIOS.parent.mkdir(exist_ok=True)
+    ratios = {name: ratio for name, (ratio, _) in found.items()}
     kept = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
-    RATIOS.write_text(json.dumps(kept | found, indent=1, sort_keys=True) + "\n")
+    RATIOS.write_text(json.dumps(kept | ratios, indent=1, sort_keys=True) + "\n")
+    kept = json.loads(TOLD.read_text()) if TOLD.exists() else {}
+    texts = {name: {"ratio": ratio, "what": what} for name, (ratio, what) in found.items()}
+    TOLD.write_text(json.dumps(kept | texts, indent=1) + "\n")
 
 
 @pytest.fixture
-def tell(ratios: dict[str, float], capsys: pytest.CaptureFixture[str]) -> Tell:
+def tell(told: dict[str, tuple[float, str]], capsys: pytest.CaptureFixture[str]) -> Tell:
     """Tells a ratio (higher is better) under a name, with what it is made of."""
 
     def say(name: str, ratio: float, what: str) -> None:
-        ratios[name] = round(ratio, 4)
+        told[name] = round(ratio, 4), what
         with capsys.disabled():
             print(f"{name:<34} {ratio:10.2f}  {what}")
 

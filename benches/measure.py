@@ -32,6 +32,11 @@ class Times:
     def __contains__(self, name: str) -> bool:
         return name in self.seconds
 
+    def together(self, first: str, second: str, under: str) -> float:
+        """:meth:`ratio` of the sum of two."""
+        rounds = zip(self.seconds[first], self.seconds[second], self.seconds[under], strict=True)
+        return statistics.median((a + b) / c for a, b, c in rounds)
+
     def ratio(self, over: str, under: str) -> float:
         """Median over the rounds of ``over``'s seconds by ``under``'s."""
         pairs = zip(self.seconds[over], self.seconds[under], strict=True)

@@ -43,7 +43,7 @@ def plot(name: str, title: str, x: str, y: str, fill: Callable[[Axes], None]) ->
     axes.set(xlabel=x, ylabel=y)
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(True, which="major")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     FOLDER.mkdir(exist_ok=True)
     figure.savefig(FOLDER / f"{name}.svg", transparent=True, metadata={"Date": None})
     pyplot.close(figure)
@@ -74,7 +74,7 @@ def draw(
             x = [case["bytes"] for case in cases]
             axes.plot(x, [c["walk 1"] for c in cases], "o-", color=colour, label=label, ms=4)
             axes.plot(x, [c["read 1"] + c["write 1"] for c in cases], ":", color=colour)
-        axes.plot([], [], ":", color=INK, label="limit: reading, and writing the columns")
+        axes.plot([], [], ":", color=INK, label="limit: read, write columns")
         axes.set_yscale("log")
         tables(axes, cases)
 
@@ -85,8 +85,8 @@ def draw(
             limit = [(c["read 1"] + c["write 1"]) / (c["read 2"] + c["write 2"]) for c in cases]
             axes.plot(x, scale, "o-", color=colour, label=label, ms=4)
             axes.plot(x, limit, ":", color=colour)
-        axes.plot([], [], ":", color=INK, label="limit: the same of reading and writing")
-        axes.set_ylim(bottom=0.9)
+        axes.plot([], [], ":", color=INK, label="limit, of the same")
+        axes.set_ylim(bottom=0)
         tables(axes, cases)
 
     def memory(axes: Axes) -> None:
@@ -95,6 +95,7 @@ def draw(
             beyond = [max(c["peak 1"] - c["output"], 0) / (1 << 20) for c in cases]
             axes.plot(x, beyond, "o-", color=colour, label=label, ms=4)
         axes.plot(x, [allowed(c) / (1 << 20) for c in cases], "--", color=INK, label="allowed")
+        axes.set_ylim(bottom=0)
         tables(axes, cases)
 
     def roots(axes: Axes) -> None:
@@ -102,9 +103,7 @@ def draw(
         x = [case["roots"] for case in cases]
         axes.plot(x, [c["walk"] * 1e3 for c in cases], "o-", color=COLOURS[0], label="walk", ms=4)
         limit = [(c["read"] + c["write"]) * 1e3 for c in cases]
-        axes.plot(
-            x, limit, ":", color=INK, label="limit: reading unique tables, writing the columns"
-        )
+        axes.plot(x, limit, ":", color=INK, label="limit: read unique tables, write columns")
         axes.set_ylim(bottom=0)
 
     plot("scaling-time", "Walk, one thread", "tables", "seconds", time)
