@@ -178,8 +178,9 @@ def inside(walked: Walked, names: list[str]) -> Times:
         "two": lambda: walked.walk(threads=2) and None,
         "numpy": numpy,
         "kernel": walked.kernel,
+        "read": walked.read,
     }
-    chosen = {k: v for k, v in contenders.items() if k in ("fastwalk", "two", *names)}
+    chosen = {k: v for k, v in contenders.items() if k in ("fastwalk", "two", "read", *names)}
     return in_turn(chosen, rounds=7)
 
 
@@ -189,7 +190,7 @@ def walks(name: str, gib: int, names: list[str]) -> Found:
     times = inside(Walked(made), names)
     results: Found = {
         who: {"seconds": times.median(who), "against": times.median("fastwalk")}
-        for who in ("fastwalk", "two", *INSIDE)
+        for who in ("fastwalk", "two", "read", *INSIDE)
         if who in times
     }
     for peer in PEERS:
@@ -268,7 +269,7 @@ def cell(result: Found | None, aim: float | None = None) -> str:
         return "not there (`make peers`)"
     seconds = result["seconds"]
     factor = seconds / result["against"]
-    many = f"{factor:,.0f}" if factor >= 20 else f"{factor:.1f}"
+    many = f"{factor:,.0f}" if factor >= 20 else f"{factor:.1f}" if factor >= 2 else f"{factor:.2f}"
     times = f", x {result['factor']:.0f}" if result.get("factor", 1) > 1.5 else ""
     note = f" ({result['note']})" if result.get("note") else ""
     wanted = "" if aim is None else f" of {aim:,.0f}"
@@ -286,6 +287,11 @@ def table(results: dict[str, Found]) -> str:
         label = "fastwalk" if who == "fastwalk" else "fastwalk, two threads"
         cells = (seconds_of(results[key][who]["seconds"]) for key in walked)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    lines.append(
+        "| plain vectorised reading of the same tables, and nothing else | "
+        + " | ".join(cell(results[key]["read"]) for key in walked)
+        + " |"
+    )
     for who, way in [*INSIDE.items(), *((peer.name, peer.way) for peer in PEERS)]:
         versions = {results[key].get(who, {}).get("version", "") for key in walked} - {""}
         label = " ".join([who, *versions])
