@@ -58,8 +58,8 @@ def status(name: str) -> int:
 
 
 def peak(run: Any) -> int:
-    """Bytes that the process grows by at most while ``run`` runs. What earlier runs freed
-    goes back to the kernel first, or it would be used again unseen."""
+    """Bytes that the process grows by at most while ``run`` runs. What was freed before
+    goes back to the kernel first."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before, mapped = status("VmRSS"), status("RssFile")
@@ -72,21 +72,23 @@ def peak(run: Any) -> int:
     return most
 
 
-def by_size(name: str, gib: int) -> Found:
-    """One image, one and two threads."""
+def memory(name: str, gib: int, threads: int) -> Found:
+    """Peak of one image's walk. In a process that does nothing else: memory that an
+    earlier walk had would be used again unseen."""
     made = images.get(name, gib)
-    rows = made.answer["rows"]
     warm(made.path, made.addresses())
     space = fw.open(made.path).space(images.MODE, root=made.roots[0])
-    found: Found = {"bytes": made.table_bytes, "output": rows * sum(WIDTHS), "rows": rows}
-
-    def walk(threads: int) -> Any:
-        return space.walk(made.start, made.end, threads=threads, budget=1 << 40)
-
     # Every table is mapped, and the threads are there.
-    space.count(made.start, made.end, threads=2)
-    for threads in (1, 2):
-        found[f"peak {threads}"] = peak(partial(walk, threads))
+    space.count(made.start, made.end, threads=threads)
+    walk = partial(space.walk, made.start, made.end, threads=threads, budget=1 << 40)
+    return {f"peak {threads}": peak(walk)}
+
+
+def by_size(name: str, gib: int) -> Found:
+    """Times of one image, with one and two threads."""
+    made = images.get(name, gib)
+    rows = made.answer["rows"]
+    found: Found = {"bytes": made.table_bytes, "output": rows * sum(WIDTHS), "rows": rows}
     walked = Walked(made)
     check(walked.walk(), made)
     times = in_turn(
@@ -232,11 +234,14 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=[*NAMES, "roots"])
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     parser.add_argument("--keep", action="store_true", help="leave the large images")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         name, number = options.one[0], int(options.one[1])
-        found = by_roots(number) if name == "roots" else by_size(name, number)
+        if len(options.one) == 3:
+            found = memory(name, number, int(options.one[2]))
+        else:
+            found = by_roots(number) if name == "roots" else by_size(name, number)
         print(json.dumps(found))
         return
     results: dict[str, list[Found]] = {"sizes": [], "roots": []}
@@ -251,6 +256,8 @@ def main() -> None:
             results[kind] = []
         for number in cases:
             found = in_a_process(name, str(number))
+            for threads in ("1", "2") if kind == "sizes" else ():
+                found |= in_a_process(name, str(number), threads)
             results[kind].append({"name": name, "gib" if kind == "sizes" else kind: number} | found)
             print(results[kind][-1], flush=True)
             if kind == "sizes" and number > STAYS and not options.keep:

@@ -289,7 +289,7 @@ def table(results: dict[str, Found]) -> str:
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     lines.append(
         "| plain vectorised reading of the same tables, and nothing else | "
-        + " | ".join(cell(results[key]["read"]) for key in walked)
+        + " | ".join(cell(results[key].get("read")) for key in walked)
         + " |"
     )
     for who, way in [*INSIDE.items(), *((peer.name, peer.way) for peer in PEERS)]:
