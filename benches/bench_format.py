@@ -29,7 +29,7 @@ def test_format_million(benchmark: Any, tell: Tell) -> None:
     times = in_turn({"ptdump": lambda: space.ptdump() and None}, rounds=3)
     benchmark.pedantic(space.ptdump, rounds=1)
     spent = times.median("ptdump") * 1e6 / lines
-    tell("format 1M lines", 2 / spent, f"of 2 s are not used; {spent:.2f} s a million lines")
+    tell("format 1M lines", 2 / spent, f"2 s by {spent:.2f} s a million lines")
 
 
 def test_format_command(tmp_path: Path, benchmark: Any, tell: Tell) -> None:
@@ -49,8 +49,8 @@ def test_format_command(tmp_path: Path, benchmark: Any, tell: Tell) -> None:
     times = in_turn({"ptdump": run, "python": python}, rounds=9)
     benchmark.pedantic(run, rounds=1)
     spent = times.median("ptdump")
-    tell("format command", 0.25 / spent, f"of 0.25 s are not used; {spent:.3f} s")
-    tell("format command bare", times.ratio("python", "ptdump"), "python's own start by it")
+    tell("format command", 0.25 / spent, f"0.25 s by {spent:.3f} s")
+    tell("format command bare", times.ratio("python", "ptdump"), "Python's own start by it")
 
 
 def test_format_import(benchmark: Any, tell: Tell) -> None:
@@ -69,4 +69,4 @@ def test_format_import(benchmark: Any, tell: Tell) -> None:
     times = in_turn({"import": run}, rounds=9)
     benchmark.pedantic(run, rounds=1)
     spent = times.median("import")
-    tell("format import", bare / spent, f"python's own start by it; {spent * 1e3:.1f} ms")
+    tell("format import", bare / spent, f"Python's own start by it; {spent * 1e3:.1f} ms")

@@ -272,7 +272,7 @@ def cell(result: Found | None, aim: float | None = None) -> str:
     many = f"{factor:,.0f}" if factor >= 20 else f"{factor:.1f}" if factor >= 2 else f"{factor:.2f}"
     times = f", x {result['factor']:.0f}" if result.get("factor", 1) > 1.5 else ""
     note = f" ({result['note']})" if result.get("note") else ""
-    wanted = "" if aim is None else f" of {aim:,.0f}"
+    wanted = "" if aim is None else f" (to reach: {aim:,.0f})"
     return f"{seconds_of(seconds)}{times}; **{many} x**{wanted}{note}"
 
 
