@@ -26,7 +26,7 @@ import readme
 from fastwalk.cli import COMMANDS
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "x86_64-6.12-4level.tar.xz"
-ROUNDS = 11
+ROUNDS = 7
 LAYOUT = ["tables.elf", "--layout", "layout.json"]
 ARGUMENTS = {
     "info": ["tables.elf"],
