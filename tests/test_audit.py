@@ -416,6 +416,7 @@ def test_findings_as_a_frame() -> None:
     table = machine.findings().to_arrow(decoded=True).to_pylist()
     assert table[0]["rule"] == "wx"
     assert table[0]["severity"] == "error"
+    assert table[0]["section"] == "Low Kernel Mapping"
     assert table[0]["space"] == "root"
 
 

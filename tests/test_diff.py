@@ -272,3 +272,15 @@ def test_two_boots_have_no_layout_noise_whatever_is_one_row(coalesce: Coalesce) 
     assert [(one.change, one.section, one.size) for one in found] == [
         ("amount", "User Space", 4096)
     ]
+
+
+def test_decoded_columns() -> None:
+    found = fastwalk.diff(golden("x86_64-6.12-4level"), golden("x86_64-6.12-wx"))
+    frame = found.to_arrow(decoded=True).to_pydict()
+    changes = list(found)
+    assert frame["section"] == [change.section for change in changes]
+    for change, before, after in zip(changes, frame["before"], frame["after"], strict=True):
+        assert change.before in ("", before)
+        assert change.after in ("", after)
+    nothing = fastwalk.diff(golden("x86_64-6.12-wx"), golden("x86_64-6.12-wx"))
+    assert nothing.to_arrow(decoded=True).num_rows == 0

@@ -20,7 +20,7 @@ from ..frames import Columnar, Frame
 from ..mappings import Mappings
 from ..words import permission_text, size_text
 from .intervals import ONE
-from .sections import IMAGE, Sections
+from .sections import IMAGE, Sections, names_of
 from .sides import (
     AMOUNT,
     APPEARED,
@@ -163,9 +163,25 @@ class Diff(Columnar):
             )
 
     def frame(self, *, decoded: bool = False) -> Frame:
-        """The columns; ``change`` and ``space`` as categoricals."""
+        """The columns; ``change`` and ``space`` as categoricals. ``decoded`` adds ``section``,
+        and ``before`` and ``after``: permissions and attributes for people."""
+        columns = dict(self.columns)
         categories = {"change": CHANGES, "space": self.spaces}
-        return Frame(self.columns, categories, {"what": "diff"})
+        if decoded:
+            columns["section"], categories["section"] = names_of(
+                self.sections, columns["space"], columns["start"]
+            )
+            for which in ("before", "after"):
+                columns[which], categories[which] = self._all_words(which)
+        return Frame(columns, categories, {"what": "diff"})
+
+    def _all_words(self, which: str) -> tuple[NDArray[np.uint32], tuple[str, ...]]:
+        """What :meth:`_words` says of each row, as numbers and texts."""
+        _, attributes = np.unique(self.columns[f"attributes_{which}"], return_inverse=True)
+        pairs = attributes.astype(np.uint64) << np.uint64(8) | self.columns[f"effective_{which}"]
+        _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
+        texts = tuple(self._words(which, index) for index in first.tolist())
+        return number.astype(np.uint32), texts or ("",)
 
     def lines(self) -> Iterator[str]:
         """The text of it: ``+`` appeared, ``-`` gone, ``!`` other attributes, ``>`` other

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import FastwalkError
 from ..frames import Columnar, Frame
 from .rules import BY_ID, RULES, SEVERITIES, Rule, Severity, reaches
-from .sections import Sections
+from .sections import Sections, names_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,7 +195,7 @@ class Findings(Columnar):
         return self[np.isin(self.columns["rule"], wanted)]
 
     def frame(self, *, decoded: bool = False) -> Frame:
-        """The columns; ``decoded`` adds ``severity``."""
+        """The columns; ``decoded`` adds ``severity`` and ``section``."""
         columns = dict(self.columns)
         categories = {"rule": _RULE_IDS, "space": self.spaces, "other_space": self.spaces}
         if decoded:
@@ -203,6 +203,9 @@ class Findings(Columnar):
             of_rule = np.array([severities.index(rule.severity) for rule in RULES], np.uint8)
             columns["severity"] = of_rule[columns["rule"]]
             categories["severity"] = severities
+            columns["section"], categories["section"] = names_of(
+                self.sections, columns["space"], columns["start"]
+            )
         return Frame(columns, categories, {"what": "findings"})
 
     def write_baseline(self, path: Path) -> None:

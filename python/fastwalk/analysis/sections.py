@@ -76,6 +76,20 @@ class Sections:
         return f"{name}+{va - int(self.starts[number]):#x}" if name else f"{va:#x}"
 
 
+def names_of(
+    sections: tuple[Sections, ...], space: NDArray[np.uint32], vas: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint32], tuple[str, ...]]:
+    """The sections that addresses of several spaces are in, as numbers, and the names that
+    these stand for; sections of one name are one, whichever space they are in."""
+    numbers = np.zeros(len(vas), np.uint32)
+    names: dict[str, int] = {}
+    for which, of in enumerate(sections):
+        own = np.array([names.setdefault(name, len(names)) for name in of.names], np.uint32)
+        inside = space == which
+        numbers[inside] = own[of.find(vas[inside])]
+    return numbers, tuple(names)
+
+
 def kernel_start(layout: Layout, walked: Walked) -> int | None:
     """The first address of the kernel's part of what was walked; None where that cannot be
     told, or where there is none."""

@@ -143,7 +143,11 @@ class Swept(NamedTuple):
 def sweep(a: Side, b: Side, moves: bool) -> Swept:
     """Compares address by address. ``moves``: physical addresses, too."""
     ends = np.concatenate((a.last, b.last)) + ONE
-    points = np.unique(np.concatenate((a.first, b.first, ends[ends != 0])))
+    # Sorted, and not np.unique, which hashes: slow where most of them are different.
+    points = np.sort(np.concatenate((a.first, b.first, ends[ends != 0])))
+    points = points[
+        np.concatenate((np.ones(min(len(points), 1), np.bool_), points[1:] != points[:-1]))
+    ]
     left, in_a = a.at(points)
     right, in_b = b.at(points)
     change = np.full(len(points), SAME, np.uint8)

@@ -120,7 +120,7 @@ class Stats(Columnar):
     def __repr__(self) -> str:
         mapped = sum(row.mapped + row.shadow for row in self.reach)
         tables = sum(row.bytes for row in self.tables)
-        return f"<fastwalk.Stats: {size_text(mapped)} mapped, {size_text(tables)} of page tables>"
+        return f"<fastwalk.Stats: {rough_size(mapped)} mapped, {rough_size(tables)} of page tables>"
 
     def _repr_html_(self) -> str:
         from ..view.html import stats_table

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         found = fastwalk.diff(before, after, kaslr=KASLR[options.kaslr], shift=by)
     except ValueError as error:
         raise common.UsageError(str(error)) from None
-    if common.write_binary(found.frame(), options):
+    if common.write_binary(found.frame(decoded=True), options):
         return 1 if len(found) else 0
     with common.text_out(options) as out:
         if options.format == "text":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..analysis.sections import names_of
 from ..analysis.sides import AMOUNT, CHANGES
 from ..words import rough_size
 from . import _matplotlib
@@ -46,24 +47,17 @@ def lanes(found: Diff) -> NDArray[np.int64]:
 def bytes_by_section(found: Diff) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
     """Names of the sections that have changes, in order of address; bytes and numbers of
     changes: (sections, lanes)."""
-    start, space = found.columns["start"], found.columns["space"]
-    # Sections of one name are one, whichever space they are in.
-    number = np.zeros(len(found), np.intp)
-    names: dict[str, int] = {}
-    for which, sections in enumerate(found.sections):
-        own = np.array([names.setdefault(name, len(names)) for name in sections.names], np.intp)
-        inside = space == which
-        number[inside] = own[sections.find(start[inside])]
+    columns = found.columns
+    number, names = names_of(found.sections, columns["space"], columns["start"])
     rows, index = np.unique(number, return_inverse=True)
-    size = found.columns["size"]
+    size = columns["size"]
     sizes = np.where(size == 0, 2.0**64, size.astype(np.float64))
     total = np.zeros((len(rows), len(LANES)))
     count = np.zeros((len(rows), len(LANES)), np.int64)
     at = (index, lanes(found))
     np.add.at(total, at, sizes)
     np.add.at(count, at, 1)
-    named = list(names)
-    return [named[n] or "(no name)" for n in rows.tolist()], total, count
+    return [names[n] or "(no name)" for n in rows.tolist()], total, count
 
 
 def draw(found: Diff, *, ax: Any = None, dark: bool | None = None) -> Any:
