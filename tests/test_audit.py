@@ -352,6 +352,21 @@ def test_a_baseline_accepts_what_is_known(
     assert "is no baseline" in capsys.readouterr().err
 
 
+def test_a_baseline_fits_wherever_the_kernel_is(tmp_path: Path) -> None:
+    """KASLR moves the image within its section."""
+    found = []
+    for slide in (0, 0x120_0000):
+        machine = Machine()
+        for page, flags in enumerate((0, RW | NX, 0, RW)):
+            machine.map(IMAGE + slide + page * 0x1000, 0x90000 + page * 0x1000, flags)
+        found.append(machine.findings())
+    one, other = found
+    assert one.counts() == other.counts() == {"wx": 1, "text-writable": 2}
+    one.write_baseline(tmp_path / "known")
+    assert len(other.without(tmp_path / "known")) == 0
+    assert [finding.place for finding in one] != [finding.place for finding in other]
+
+
 def test_a_baseline_is_told_that_wx_pages_are_still_there(tmp_path: Path) -> None:
     machine = Machine()
     machine.map(KERNEL, 0x90000, RW)

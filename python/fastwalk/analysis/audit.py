@@ -22,7 +22,7 @@ from ..shadow import of_walked, physical_last
 from .findings import Findings, Part
 from .intervals import ONE, Pairs, Union, complement, meet, outside, union
 from .rules import EXEMPTIONS
-from .sections import IMAGE, Sections, kernel_start
+from .sections import Sections, kernel_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -254,6 +254,9 @@ class Audit:
     def space(self, columns: Columns) -> None:
         """All checks that look at one space alone."""
         self.spaces.append(columns)
+        start = columns.maps.start
+        code = start[columns.sections.in_image(start) & columns.kernel_executes]
+        columns.sections.image = int(code.min()) if len(code) else None
         self.wx(columns)
         self.user(columns)
         self.text(columns)
@@ -447,10 +450,8 @@ def _within(columns: Columns, name: str) -> Mask:
 
 def _between_text(columns: Columns) -> Mask | None:
     """Leaves between the first and the last executable one of the kernel's image."""
-    sections = columns.sections
-    image = np.array([name in IMAGE for name in sections.names])
     start = columns.maps.start
-    inside = image[sections.find(start)]
+    inside = columns.sections.in_image(start)
     code = start[inside & columns.kernel_executes]
     if not len(code):
         return None

@@ -20,7 +20,7 @@ from ..frames import Columnar, Frame
 from ..mappings import Mappings
 from ..words import permission_text, size_text
 from .intervals import ONE
-from .sections import IMAGE, Sections, names_of
+from .sections import Sections, names_of
 from .sides import (
     AMOUNT,
     APPEARED,
@@ -498,7 +498,6 @@ def _lies_elsewhere(a: Mappings, b: Mappings, one: Sections, other: Sections) ->
         return True
     at = []
     for maps, sections in ((a, one), (b, other)):
-        image = np.array([name in IMAGE for name in sections.names])
-        code = maps.start[maps.executable & maps.is_leaf & image[sections.find(maps.start)]]
+        code = maps.start[maps.executable & maps.is_leaf & sections.in_image(maps.start)]
         at.append(int(code.min()) if len(code) else None)
     return None not in at and at[0] != at[1]

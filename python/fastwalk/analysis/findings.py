@@ -35,6 +35,8 @@ class Finding(NamedTuple):
     detail: str
     place: str
     """The section of the address space, and where in it."""
+    stable: str
+    """The same, wherever KASLR has put the kernel."""
     also: int = 0
     """How many more spaces have the same."""
 
@@ -52,7 +54,7 @@ class Finding(NamedTuple):
     def fingerprint(self) -> str:
         """What a baseline knows it by: by section and offset, so that a kernel that lies
         elsewhere at its next boot has the same ones."""
-        return f"{self.rule.id}:{self.space}:{self.place}:{self.size:#x}"
+        return f"{self.rule.id}:{self.space}:{self.stable}:{self.size:#x}"
 
 
 class Part(NamedTuple):
@@ -161,6 +163,7 @@ class Findings(Columnar):
                 pa,
                 self.details[rule.id].format(other=other, where=where),
                 self.sections[space].place(start),
+                self.sections[space].stable_place(start),
                 also,
             )
 

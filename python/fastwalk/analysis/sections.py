@@ -23,6 +23,8 @@ class Sections:
     def __init__(self, starts: NDArray[np.uint64], names: tuple[str, ...]) -> None:
         self.starts = starts
         self.names = names
+        self.image: int | None = None
+        """Where the kernel's code begins, which KASLR moves within its section."""
 
     @classmethod
     def of(cls, layout: Layout, view: str | None = None) -> Sections:
@@ -74,6 +76,18 @@ class Sections:
         number = int(self.find(np.array([va], np.uint64))[0])
         name = self.names[number]
         return f"{name}+{va - int(self.starts[number]):#x}" if name else f"{va:#x}"
+
+    def stable_place(self, va: int) -> str:
+        """The same wherever KASLR has put the kernel: in the section of its image, from where
+        its code begins."""
+        if self.image is None or (name := self.name(va)) not in IMAGE:
+            return self.place(va)
+        return f"{name}, code{va - self.image:+#x}"
+
+    def in_image(self, vas: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which addresses are in the section of the kernel's image."""
+        image = np.array([name in IMAGE for name in self.names])
+        return image[self.find(vas)]
 
 
 def names_of(
