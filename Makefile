@@ -100,7 +100,7 @@ check: $(STAMPS)/extension $(STAMPS)/tools  ## formatting, lints, types, stubs
 	cd rust && $(CARGO) fmt --check
 	cd rust && $(CARGO) clippy --locked -q --workspace --all-targets -- -D warnings
 	cd benches/limits && $(CARGO) fmt --check
-	cd benches/limits && $(CARGO) clippy --locked -q --target-dir $(TARGET_DIR)/limits -- -D warnings
+	$(if $(LIMITS),cd benches/limits && $(CARGO) clippy --locked -q --target-dir $(TARGET_DIR)/limits -- -D warnings)
 	$(BIN)/mypy
 	MYPYPATH=benches $(BIN)/mypy benches
 	$(BIN)/stubtest --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist \

@@ -80,7 +80,12 @@ def against_limits(made: images.Made, name: str, rounds: int, benchmark: Any, te
     tell(f"{name} R x2", times.ratio("read by two", "two"), f"the same on two threads; {two}")
     limit = times.together("read", "write", "walk")
     tell(name, limit, "of reading the tables and memcpy of the columns")
-    tell(f"{name} two threads", times.ratio("walk", "two"), "times as fast as one")
+    scale = times.ratio("read", "read by two")
+    tell(
+        f"{name} two threads",
+        times.ratio("walk", "two"),
+        f"times as fast as one; reading is {scale:.2f} times",
+    )
     for title, other in (("kernel-shaped", "kernel"), ("NumPy", "numpy")):
         most, spent = slow.ratio(other, "read"), f"{slow.median(other) * 1e3:.0f} ms"
         tell(
