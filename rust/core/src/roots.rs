@@ -7,10 +7,12 @@
 //! plan's rules.
 
 use crate::addr::Pa;
+use crate::entries::Entries;
 use crate::error::WalkError;
-use crate::image::PhysicalMemory;
+use crate::image::{PhysicalMemory, RawBytes};
 use crate::plan::{Action, Label, Plan, PlanDepth};
 use crate::runs::{Runs, read};
+use crate::scan::{self, Isa, Masks};
 use crate::tree::Control;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -18,6 +20,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Read at a time; stays in the second-level cache.
 const BLOCK: u64 = 512 << 10;
+/// Entries of a place that are looked at at a time, behind the first 64.
+const PIECE: usize = 512;
 /// Tables that are followed in all, so that an image made of tables ends too. It is more
 /// than the tables of a machine with a terabyte of mapped memory.
 const BUDGET: u64 = 1 << 19;
@@ -96,11 +100,14 @@ pub fn candidates(
 ) -> Result<Vec<Candidate>, WalkError> {
     let runs = Runs::new(memory);
     let align = wanted.align.max(plan.depths[0].format.bytes as u64);
+    let root = &plan.depths[0];
     let scan = Scan {
         memory,
-        root: &plan.depths[0],
+        root,
         runs: &runs,
         wanted: Wanted { align, ..wanted },
+        scan: scan::Scan::new(Isa::best(), root.format, Masks::default()),
+        all_bits: u64::MAX >> (64 - 8 * root.format.bytes),
     };
     let step = BLOCK.max(align).next_multiple_of(align);
     let blocks = runs.pieces(0, u64::MAX, align, step);
@@ -146,6 +153,9 @@ struct Scan<'a> {
     root: &'a PlanDepth,
     runs: &'a Runs,
     wanted: Wanted,
+    /// Tells entries of 0.
+    scan: scan::Scan,
+    all_bits: u64,
 }
 
 impl Scan<'_> {
@@ -155,75 +165,90 @@ impl Scan<'_> {
         let len = end - start + 1;
         // The last table of the block may go on behind it.
         let behind = (size as u64).saturating_sub(self.wanted.align);
-        if !read(self.memory, start, len.saturating_add(behind), buffer)
-            && !read(self.memory, start, len, buffer)
-        {
-            return self.look_closely(start, end, buffer);
+        let places = (0..len).step_by(usize::try_from(self.wanted.align).unwrap_or(usize::MAX));
+        for len in [len.saturating_add(behind), len] {
+            let whole = usize::try_from(len).ok();
+            let raw = match whole.and_then(|len| self.memory.in_place(Pa(start), len)) {
+                Some(raw) => raw,
+                None if read(self.memory, start, len, buffer) => RawBytes::from_slice(buffer),
+                None => continue,
+            };
+            let reads_as_root = |at: &u64| {
+                let table = usize::try_from(*at).ok().and_then(|at| raw.get(at, size));
+                table.is_some_and(|table| self.plausible(table))
+            };
+            return places.filter(reads_as_root).map(|at| start + at).collect();
         }
-        (0..len)
-            .step_by(usize::try_from(self.wanted.align).unwrap_or(usize::MAX))
-            .filter(|at| {
-                let at = usize::try_from(*at).unwrap_or(usize::MAX);
-                buffer
-                    .get(at..at.saturating_add(size))
-                    .is_some_and(|table| self.plausible(table))
-            })
+        // Something is absent.
+        places
             .map(|at| start + at)
-            .collect()
-    }
-
-    /// The same for a block of which something is absent.
-    fn look_closely(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Vec<u64> {
-        let size = self.root.table_bytes() as u64;
-        (start..=end)
-            .step_by(usize::try_from(self.wanted.align).unwrap_or(usize::MAX))
-            .filter(|at| read(self.memory, *at, size, buffer) && self.plausible(buffer))
+            .filter(|at| {
+                read(self.memory, *at, size as u64, buffer)
+                    && self.plausible(RawBytes::from_slice(buffer))
+            })
             .collect()
     }
 
     /// Whether a table reads as a root: it leads somewhere, and no entry makes no sense.
-    fn plausible(&self, table: &[u8]) -> bool {
+    fn plausible(&self, table: RawBytes<'_>) -> bool {
         let (mut leads, mut wrong) = (0_u64, 0_u64);
-        for piece in table.chunks(64) {
-            if is_zero(piece) {
-                continue;
-            }
-            for entry in entries(self.root, piece) {
-                match self.root.action(entry) {
-                    Action::Gap => {}
-                    Action::Table(decode)
-                        if self.wanted.table(entry) && self.runs.has(decode.address(entry)) =>
-                    {
-                        leads += 1;
+        let mut zeros = [0_u64; PIECE / 64];
+        let format = self.root.format;
+        let mut first = 0;
+        // Most pages are dismissed by their first entries, or are all zeros.
+        let mut piece = 64;
+        while let len @ 1.. = piece.min(table.len() / format.bytes - first) {
+            let Some(part) = table.get(first * format.bytes, len * format.bytes) else {
+                return false;
+            };
+            let part = Entries::new(part, format);
+            self.scan.sift(&part, self.all_bits, 0, &mut zeros);
+            for (number, zeros) in zeros[..len.div_ceil(64)].iter().enumerate() {
+                let valid = u64::MAX >> (64 - (len - 64 * number).min(64));
+                let mut used = !zeros & valid;
+                while used != 0 {
+                    let index = 64 * number + used.trailing_zeros() as usize;
+                    used &= used - 1;
+                    let entry = part.get(index);
+                    match self.root.action(entry) {
+                        Action::Gap => {}
+                        Action::Table(decode)
+                            if self.wanted.table(entry) && self.runs.has(decode.address(entry)) =>
+                        {
+                            leads += 1;
+                        }
+                        Action::Atom(atom) if matches!(atom.label, Label::Leaf) => {}
+                        _ => wrong += 1,
                     }
-                    Action::Atom(atom) if matches!(atom.label, Label::Leaf) => {}
-                    _ => wrong += 1,
+                    if wrong > 4 && wrong * TOLERANCE > leads {
+                        return false;
+                    }
                 }
             }
-            // The first entries tell already that it is something else.
-            if wrong > 4 && wrong * TOLERANCE > leads {
-                return false;
-            }
+            first += len;
+            piece = PIECE;
         }
         leads > 0 && wrong * TOLERANCE <= leads
     }
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().fold(0, |all, byte| all | byte) == 0
-}
-
-/// The entries in some bytes, which need not be aligned.
-fn entries<'a>(depth: &'a PlanDepth, bytes: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
-    let format = depth.format;
-    bytes.chunks_exact(format.bytes).map(move |bytes| {
-        let value = |all: u64, byte: &u8| all << 8 | u64::from(*byte);
-        if format.big_endian {
-            bytes.iter().fold(0, value)
-        } else {
-            bytes.iter().rev().fold(0, value)
-        }
-    })
+/// The entries of a table that have something to say; None where not all of it is there.
+fn entries<'a>(
+    memory: &'a dyn PhysicalMemory,
+    pa: u64,
+    level: &'a PlanDepth,
+    buffer: &'a mut Vec<u8>,
+) -> Option<impl Iterator<Item = u64> + 'a> {
+    let size = level.table_bytes();
+    let bytes = match memory.in_place(Pa(pa), size) {
+        Some(bytes) => bytes,
+        None if read(memory, pa, size as u64, buffer) => RawBytes::from_slice(buffer),
+        None => return None,
+    };
+    let entries = Entries::new(bytes, level.format);
+    let zero_is_gap = matches!(level.action(0), Action::Gap);
+    let all = (0..entries.len()).map(move |index| entries.get(index));
+    Some(all.filter(move |entry| *entry != 0 || !zero_is_gap))
 }
 
 struct Judge<'a> {
@@ -245,7 +270,6 @@ impl Judge<'_> {
         self.control.check()?;
         let plan = self.plan;
         let level = &plan.depths[depth];
-        let mut bytes = Vec::new();
         if self.left == 0 {
             // Not looked at: that speaks neither for it nor against it.
             return Ok(Verdict {
@@ -253,15 +277,16 @@ impl Judge<'_> {
                 ..Verdict::default()
             });
         }
-        if !read(self.memory, pa, level.table_bytes() as u64, &mut bytes) {
+        let mut buffer = Vec::new();
+        let Some(entries) = entries(self.memory, pa, level, &mut buffer) else {
             return Ok(Verdict::default());
-        }
+        };
         self.left -= 1;
         self.control.tables.fetch_add(1, Relaxed);
         let mut sum = Verdict::default();
         let mut used = 0;
         let mut before: Option<(u64, Verdict)> = None;
-        for entry in entries(level, &bytes) {
+        for entry in entries {
             let verdict = match (before, level.action(entry)) {
                 (_, Action::Gap) => continue,
                 (Some((same, verdict)), _) if same == entry => verdict,
@@ -303,21 +328,19 @@ impl Judge<'_> {
     fn below(&mut self, roots: &[Candidate]) -> Result<HashSet<u64>, WalkError> {
         let mut seen: HashSet<(u64, usize)> = HashSet::new();
         let mut pending: Vec<(u64, usize)> = roots.iter().map(|c| (c.root.0, 0)).collect();
-        let mut bytes = Vec::new();
+        let mut buffer = Vec::new();
         while let Some((pa, depth)) = pending.pop() {
             self.control.check()?;
             let level = &self.plan.depths[depth];
-            if depth + 1 == self.plan.depths.len()
-                || !read(self.memory, pa, level.table_bytes() as u64, &mut bytes)
-            {
+            let Some(entries) = entries(self.memory, pa, level, &mut buffer) else {
                 continue;
-            }
-            for entry in entries(level, &bytes) {
+            };
+            for entry in entries {
                 if let Action::Table(decode) = level.action(entry) {
                     let below = (decode.address(entry), depth + 1);
                     // A table that contains itself is none below itself.
                     let good = below.0 != pa && self.known.get(&below).is_some_and(Verdict::good);
-                    if good && seen.insert(below) {
+                    if good && seen.insert(below) && depth + 2 < self.plan.depths.len() {
                         pending.push(below);
                     }
                 }
