@@ -110,6 +110,9 @@ class Image:
     def registers(self) -> list[tuple[int, str, int]]:
         """Registers that the container gives by name: (processor, name, value)."""
     @property
+    def loaded(self) -> int:
+        """How many blocks were decompressed so far."""
+    @property
     def changed(self) -> bool:
         """True once a file is shorter than it was when it was opened."""
     def moved(self, base: int) -> Image | None:

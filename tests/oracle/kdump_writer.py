@@ -88,14 +88,19 @@ class Kdump:
 
         stored = [page for page in self.pages if isinstance(page, bytes)]
         at = BLOCK * (2 + 2 * bitmap_blocks) + 24 * len(stored)
-        descriptors, data = b"", b""
+        descriptors, data = bytearray(), bytearray()
+        # Pages that are equal are stored once, as makedumpfile does with zeros.
+        known: dict[bytes, bytes] = {}
         for page in stored:
-            flag, pack = PACKERS[self.packing]
-            packed = pack(page)
-            if len(packed) >= len(page):
-                flag, packed = 0, page
-            descriptors += struct.pack(f"{mark}QIIQ", at + len(data), len(packed), flag, 0)
-            data += packed
+            if page not in known:
+                flag, pack = PACKERS[self.packing]
+                packed = pack(page)
+                if len(packed) >= len(page):
+                    flag, packed = 0, page
+                place = at + len(data)
+                known[page] = struct.pack(f"{mark}QIIQ", place, len(packed), flag, 0)
+                data += packed
+            descriptors += known[page]
         blocks = header.ljust(BLOCK, b"\0") + sub.ljust(BLOCK, b"\0")
         return blocks + present + dumped + descriptors + data
 

@@ -61,6 +61,29 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// The entries from `first` on.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    #[inline]
+    pub fn copy(&self, first: usize, out: &mut [u64]) {
+        assert!(first <= self.len && out.len() <= self.len - first);
+        if (self.format.bytes, self.format.big_endian) == (8, false) {
+            for (index, out) in out.iter_mut().enumerate() {
+                // SAFETY: first + index < len by the assertion, so the read stays inside
+                // bytes that RawBytes vouches for; it is unaligned.
+                *out = u64::from_le(unsafe {
+                    let at = self.bytes.as_ptr().cast::<u64>().add(first + index);
+                    at.read_unaligned()
+                });
+            }
+            return;
+        }
+        for (index, out) in out.iter_mut().enumerate() {
+            *out = self.get(first + index);
+        }
+    }
+
     /// Their width and byte order.
     #[inline]
     pub fn format(&self) -> EntryFormat {

@@ -10,7 +10,7 @@ use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes};
-use crate::plan::{Action, Label, Plan, PlanDepth};
+use crate::plan::{Action, Label, Plan, PlanDepth, PlanRule};
 use crate::runs::{Runs, read};
 use crate::scan::{self, Isa, Masks};
 use crate::tree::Control;
@@ -20,7 +20,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Read at a time; stays in the second-level cache.
 const BLOCK: u64 = 512 << 10;
-/// Entries of a place that are looked at at a time, behind the first 64.
+/// Entries of a place that are looked at first.
+const FIRST: usize = 64;
+/// How far before they are looked at they are asked for.
+const AHEAD: u64 = 16 << 10;
+/// Entries of a place that are looked at at a time, behind the first.
 const PIECE: usize = 512;
 /// Tables that are followed in all, so that an image made of tables ends too. It is more
 /// than the tables of a machine with a terabyte of mapped memory.
@@ -173,9 +177,13 @@ impl Scan<'_> {
                 None if read(self.memory, start, len, buffer) => RawBytes::from_slice(buffer),
                 None => continue,
             };
+            let part = |at: u64, len| usize::try_from(at).ok().and_then(|at| raw.get(at, len));
             let reads_as_root = |at: &u64| {
-                let table = usize::try_from(*at).ok().and_then(|at| raw.get(at, size));
-                table.is_some_and(|table| self.plausible(table))
+                // Little is read of each place, so none is near enough to the one before.
+                if let Some(soon) = part(at + AHEAD, size.min(FIRST * self.root.format.bytes)) {
+                    scan::prefetch(&Entries::new(soon, self.root.format));
+                }
+                part(*at, size).is_some_and(|table| self.plausible(table))
             };
             return places.filter(reads_as_root).map(|at| start + at).collect();
         }
@@ -196,7 +204,7 @@ impl Scan<'_> {
         let format = self.root.format;
         let mut first = 0;
         // Most pages are dismissed by their first entries, or are all zeros.
-        let mut piece = 64;
+        let mut piece = FIRST;
         while let len @ 1.. = piece.min(table.len() / format.bytes - first) {
             let Some(part) = table.get(first * format.bytes, len * format.bytes) else {
                 return false;
@@ -232,24 +240,27 @@ impl Scan<'_> {
     }
 }
 
-/// The entries of a table that have something to say; None where not all of it is there.
+/// The entries of a table; None where not all of it is there.
 fn entries<'a>(
     memory: &'a dyn PhysicalMemory,
     pa: u64,
-    level: &'a PlanDepth,
+    level: &PlanDepth,
     buffer: &'a mut Vec<u8>,
-) -> Option<impl Iterator<Item = u64> + 'a> {
+) -> Option<Entries<'a>> {
     let size = level.table_bytes();
     let bytes = match memory.in_place(Pa(pa), size) {
         Some(bytes) => bytes,
         None if read(memory, pa, size as u64, buffer) => RawBytes::from_slice(buffer),
         None => return None,
     };
-    let entries = Entries::new(bytes, level.format);
-    let zero_is_gap = matches!(level.action(0), Action::Gap);
-    let all = (0..entries.len()).map(move |index| entries.get(index));
-    Some(all.filter(move |entry| *entry != 0 || !zero_is_gap))
+    Some(Entries::new(bytes, level.format))
 }
+
+/// Entries of a table without any sense, after which the others are not looked at.
+const HOPELESS: u64 = 16;
+
+/// Entries that are judged together where they are alike.
+const GROUP: usize = 64;
 
 struct Judge<'a> {
     memory: &'a dyn PhysicalMemory,
@@ -286,42 +297,108 @@ impl Judge<'_> {
         let mut sum = Verdict::default();
         let mut used = 0;
         let mut before: Option<(u64, Verdict)> = None;
-        for entry in entries {
-            let verdict = match (before, level.action(entry)) {
-                (_, Action::Gap) => continue,
-                (Some((same, verdict)), _) if same == entry => verdict,
-                (_, Action::Table(_)) if !self.wanted.table(entry) => Verdict::default(),
-                (_, Action::Table(decode)) => {
-                    let mut below = self.table(decode.address(entry), depth + 1)?;
-                    below.tables = below.tables.saturating_add(1);
-                    below
-                }
-                (_, Action::Atom(atom)) => {
-                    let pa = atom.pa.as_ref().map(|decode| decode.address(entry));
-                    let inside = pa.is_some_and(|pa| self.runs.has(pa));
-                    // Swapped-out pages are no leaves, and no wonder at the last depth.
-                    let leaf = matches!(atom.label, Label::Leaf);
-                    let sense = if leaf {
-                        inside || pa.is_some_and(|pa| pa < FAR)
-                    } else {
-                        depth + 1 == plan.depths.len()
-                    };
-                    Verdict {
-                        tables: 0,
-                        leaves: u64::from(leaf),
-                        inside: u64::from(inside),
-                        sense: if sense { SENSE } else { 0 },
+        let mut group = [0; GROUP];
+        'table: for first in (0..entries.len()).step_by(GROUP) {
+            let group = &mut group[..GROUP.min(entries.len() - first)];
+            entries.copy(first, group);
+            if let Some(verdict) = self.alike(level, group) {
+                sum.add(&verdict);
+                used += verdict.leaves;
+                continue;
+            }
+            for &entry in &*group {
+                let verdict = match (before, level.action(entry)) {
+                    (_, Action::Gap) => continue,
+                    (Some((same, verdict)), _) if same == entry => verdict,
+                    (_, Action::Table(_)) if !self.wanted.table(entry) => Verdict::default(),
+                    (_, Action::Table(decode)) => {
+                        let mut below = match decode.address(entry) {
+                            pa if self.runs.has(pa) => self.table(pa, depth + 1)?,
+                            _ => Verdict::default(),
+                        };
+                        below.tables = below.tables.saturating_add(1);
+                        below
                     }
+                    (_, Action::Atom(atom)) => {
+                        let pa = atom.pa.as_ref().map(|decode| decode.address(entry));
+                        let inside = pa.is_some_and(|pa| self.runs.has(pa));
+                        // Swapped-out pages are no leaves, and no wonder at the last depth.
+                        let leaf = matches!(atom.label, Label::Leaf);
+                        let sense = if leaf {
+                            inside || pa.is_some_and(|pa| pa < FAR)
+                        } else {
+                            depth + 1 == plan.depths.len()
+                        };
+                        Verdict {
+                            tables: 0,
+                            leaves: u64::from(leaf),
+                            inside: u64::from(inside),
+                            sense: if sense { SENSE } else { 0 },
+                        }
+                    }
+                };
+                before = Some((entry, verdict));
+                sum.add(&verdict);
+                used += 1;
+                // Pages of data that were taken for tables.
+                if used >= HOPELESS && sum.sense == 0 {
+                    break 'table;
                 }
-            };
-            before = Some((entry, verdict));
-            sum.add(&verdict);
-            used += 1;
+            }
         }
         // An empty table is as good as any.
         sum.sense = sum.sense.checked_div(used).unwrap_or(SENSE);
         self.known.insert((pa, depth), sum);
         Ok(sum)
+    }
+
+    /// Entries that are all gaps, or all leaves of one kind, at once: most tables hold
+    /// little else. None where they are not.
+    fn alike(&self, level: &PlanDepth, group: &[u64]) -> Option<Verdict> {
+        let first = *group.first()?;
+        let rule = level.rule(first);
+        let (before, mine) = (&level.rules[..rule], &level.rules[rule]);
+        let (mask, value) = mine.test();
+        let unlike = group
+            .iter()
+            .fold(0, |bits, entry| bits | ((entry ^ value) & mask));
+        // No entry can match both, or none does.
+        let never = |other: &PlanRule| {
+            let (other_mask, other_value) = other.test();
+            mask & other_mask & (value ^ other_value) != 0
+                || group.iter().all(|entry| entry & other_mask != other_value)
+        };
+        if unlike != 0 || !before.iter().all(never) {
+            return None;
+        }
+        let atom = match &mine.action {
+            Action::Gap => return Some(Verdict::default()),
+            Action::Atom(atom) if matches!(atom.label, Label::Leaf) => atom,
+            Action::Table(_) | Action::Atom(_) => return None,
+        };
+        let mut places = [0; GROUP];
+        let places = &mut places[..group.len()];
+        atom.pa.as_ref()?.addresses(group, places);
+        // Bounds that need no comparing.
+        let (low, high) = (
+            places.iter().fold(u64::MAX, |bits, pa| bits & pa),
+            places.iter().fold(0, |bits, pa| bits | pa),
+        );
+        if high >= FAR {
+            return None;
+        }
+        let all = group.len() as u64;
+        let inside = match self.runs.have(low, high) {
+            Some(true) => places.len(),
+            Some(false) => 0,
+            None => places.iter().filter(|pa| self.runs.has(**pa)).count(),
+        };
+        Some(Verdict {
+            tables: 0,
+            leaves: all,
+            inside: inside as u64,
+            sense: all * SENSE,
+        })
     }
 
     /// The tables below some roots.
@@ -335,7 +412,7 @@ impl Judge<'_> {
             let Some(entries) = entries(self.memory, pa, level, &mut buffer) else {
                 continue;
             };
-            for entry in entries {
+            for entry in (0..entries.len()).map(|index| entries.get(index)) {
                 if let Action::Table(decode) = level.action(entry) {
                     let below = (decode.address(entry), depth + 1);
                     // A table that contains itself is none below itself.

@@ -32,6 +32,19 @@ impl Runs {
         after > 0 && pa <= self.all[after - 1].1
     }
 
+    /// Whether it has everything from the first to the last address, or nothing; None: some
+    /// of it.
+    pub(crate) fn have(&self, first: u64, last: u64) -> Option<bool> {
+        let after = self.all.partition_point(|run| run.0 <= first);
+        let before = after.checked_sub(1).map(|index| self.all[index].1);
+        if before.is_some_and(|end| last <= end) {
+            return Some(true);
+        }
+        let next = self.all.get(after);
+        let apart = before.is_none_or(|end| end < first) && next.is_none_or(|run| last < run.0);
+        apart.then_some(false)
+    }
+
     /// What is stored between two addresses, in pieces: (first, last, last of the run).
     /// Each begins at a multiple of `align` and all but the last of a run are of
     /// `size` bytes, a multiple of it.

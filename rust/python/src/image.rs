@@ -217,6 +217,11 @@ impl Image {
     }
 
     #[getter]
+    fn loaded(&self) -> u64 {
+        self.memory.loaded()
+    }
+
+    #[getter]
     fn changed(&self) -> bool {
         self.memory.changed()
     }

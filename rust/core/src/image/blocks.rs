@@ -4,6 +4,7 @@ use super::describe::Description;
 use super::mmap::RawBytes;
 use super::{PhysicalMemory, ReadError, Segment};
 use crate::addr::Pa;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Memory that the decompressed blocks of one image may take.
@@ -50,6 +51,7 @@ pub(crate) struct Blocks<F> {
     slots: usize,
     /// Made when the first block is asked for in parts.
     cache: OnceLock<Vec<Mutex<Option<Cached>>>>,
+    loaded: AtomicU64,
 }
 
 struct Cached {
@@ -64,7 +66,13 @@ impl<F: BlockFormat> Blocks<F> {
             format,
             slots: (CACHE_SIZE / block_len.max(1)).clamp(16, 1 << 14),
             cache: OnceLock::new(),
+            loaded: AtomicU64::new(0),
         }
+    }
+
+    fn load(&self, block: &Block<F::Place>, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.loaded.fetch_add(1, Relaxed);
+        self.format.load(block, buf)
     }
 
     /// Copies a part of a block out of the cache, after filling it if need be.
@@ -85,7 +93,7 @@ impl<F: BlockFormat> Blocks<F> {
             old => {
                 let mut bytes = old.map_or_else(Vec::new, |cached| cached.bytes);
                 bytes.resize(block.len, 0);
-                self.format.load(block, &mut bytes)?;
+                self.load(block, &mut bytes)?;
                 Cached {
                     pa: block.pa,
                     bytes,
@@ -135,7 +143,7 @@ impl<F: BlockFormat> PhysicalMemory for Blocks<F> {
             let part = &mut buf[done..done + part];
             done += part.len();
             if part.len() == block.len {
-                self.format.load(&block, part)
+                self.load(&block, part)
             } else {
                 self.copy_part(&block, within, part)
             }
@@ -146,6 +154,10 @@ impl<F: BlockFormat> PhysicalMemory for Blocks<F> {
 
     fn segments(&self) -> &[Segment] {
         self.format.segments()
+    }
+
+    fn loaded(&self) -> u64 {
+        self.loaded.load(Relaxed)
     }
 
     fn changed(&self) -> bool {

@@ -97,6 +97,12 @@ pub trait PhysicalMemory: Send + Sync {
     /// What the image covers, in order of address, without overlaps.
     fn segments(&self) -> &[Segment];
 
+    /// How many blocks were decompressed (or put together) so far; 0 for images whose bytes
+    /// lie in the file as they were in memory.
+    fn loaded(&self) -> u64 {
+        0
+    }
+
     /// True once a mapped file was found shorter than it was when it was opened:
     /// bytes read since then may be zeros that nobody wrote.
     fn changed(&self) -> bool {
