@@ -10,7 +10,6 @@ example: fastwalk ptdump vmcore
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from fastwalk.errors import FastwalkError
 
 from . import _common as common
+from ._hunks import hunks
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +83,13 @@ def differences(saved: str, ours: str) -> Iterator[str]:
     if saved == ours:
         return
     a, b = saved.splitlines(), ours.splitlines()
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    hunks = [code for code in matcher.get_opcodes() if code[0] != "equal"]
-    for _, i, i_end, j, j_end in hunks:
+    differ = False
+    for i, i_end, j, j_end in hunks(a, b):
+        differ = True
         yield f"@@ saved line {i + 1} ({i_end - i} lines), image line {j + 1} ({j_end - j} lines)"
         if i < i_end:
             yield f"-{a[i]}"
         if j < j_end:
             yield f"+{b[j]}"
-    if not hunks:
+    if not differ:
         yield "@@ the lines are equal, the ends of lines are not"
