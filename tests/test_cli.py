@@ -371,6 +371,15 @@ def space_of(tmp_path: Path) -> fw.AddressSpace:
     return fw.open(endless(tmp_path), format="raw").space("x86_64-4level", root=0)
 
 
+def test_an_audit_of_more_mappings_than_can_be_looked_at(tmp_path: Path) -> None:
+    """2^36 of them; joined by attributes they are two, and what is W+X shows all the same."""
+    raw = ("--image-format", "raw", "--mode", "x86_64-4level", "--root", "0x0")
+    done = fastwalk("audit", *raw, endless(tmp_path), "--fail-on", "never")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[wx]" in done.stdout
+    assert "[alias-wx]: needs the true mappings" in done.stdout
+
+
 def test_progress_is_told_and_can_cancel(tmp_path: Path) -> None:
     space = space_of(tmp_path)
     seen: list[tuple[int, int]] = []

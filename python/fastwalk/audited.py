@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from .errors import RowBudgetError
+
 if TYPE_CHECKING:
     from .analysis.findings import Findings
     from .image import Image
@@ -33,8 +35,23 @@ def audit(
     """Walks an address space, or all of an image's, and audits it by all rules of
     :mod:`fastwalk.analysis.rules`; see :func:`fastwalk.analysis.audit.audit`. ImageError,
     RowBudgetError."""
-    maps = of.walk_physical(threads, isa, budget, progress)
+    maps = walk(of, threads, isa, budget, progress)
     return findings(maps, of.tables(threads=threads), of.image, ram)
+
+
+def walk(
+    of: AddressSpace | Spaces,
+    threads: int | None = None,
+    isa: str | None = None,
+    budget: int | None = None,
+    progress: Progress | None = None,
+) -> Mappings:
+    """The true mappings; where these are more than the budget, what has equal attributes, and
+    the rules on physical addresses are not judged. RowBudgetError where that is too much, too."""
+    try:
+        return of.walk_physical(threads, isa, budget, progress)
+    except RowBudgetError:
+        return of.walk(threads=threads, isa=isa, budget=budget, progress=progress)
 
 
 def findings(

@@ -50,13 +50,13 @@ _TEXTS = ("image", "error", "arch", "mode", "kernel")
 def examine(image: str, layout: str | None = None) -> Result:
     """Walks and audits the kernel's address space of one image."""
     from . import open as open_image
-    from .audited import findings
+    from .audited import findings, walk
 
     try:
         with _local(image) as path:
             opened = open_image(path, layout=layout)
             space = opened.kernel()
-            maps = space.walk_physical(threads=1)
+            maps = walk(space, threads=1)
             tables = space.tables(threads=1)
             found = findings(maps, tables, opened)
             severities = found.severities()

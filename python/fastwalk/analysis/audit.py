@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     U64 = NDArray[np.uint64]
 
 BOTH = WRITE | EXEC
-PHYSICAL = 'needs rows that are contiguous in physical memory: coalesce="physical"'
+PHYSICAL = "needs the true mappings (walk_physical), and those are not these rows"
 DEVICE_TYPES = ("device", "UC", "WC", "IO", "NC", "non-idempotent", "tolerant", "SUC", "WUC")
 """Memory types, or beginnings of their names, that are not of ordinary memory."""
 

@@ -64,16 +64,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Lists and counts."""
     from fastwalk.audited import findings as audit
+    from fastwalk.audited import walk
 
     levels = _levels(options.fail_on)
     work = (options.threads, options.isa, options.budget, True)
     if options.all_spaces:
         every = common.all_spaces(options)
         opened = dict(zip((space.name for space in every), every.open(), strict=True))
-        maps, tables = every.walk_physical(*work), every.tables(options.threads)
+        maps, tables = walk(every, *work), every.tables(options.threads)
     else:
         space = common.choose_space(options)
-        maps = space.walk_physical(*work)
+        maps = walk(space, *work)
         opened = dict.fromkeys(maps.spaces, space)
         tables = {name: space.tables(threads=options.threads) for name in maps.spaces}
     for warning in maps.warnings:
