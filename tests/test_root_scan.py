@@ -6,11 +6,13 @@ from __future__ import annotations
 import random
 import struct
 import time
+from pathlib import Path
 
 import golden_cases
 import pytest
 from golden_cases import Case
 
+import fastwalk as fw
 from fastwalk import _fastwalk, arch
 from fastwalk.detect import NotDetected, detect
 
@@ -21,6 +23,36 @@ NAMES = [
     if not any(root.index_va_bits for root in Case(name).layout.roots.values())
 ]
 ENTRIES = 512
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arm64-6.12-16k-47",
+        "arm64-6.12-64k-52-a57-48",
+        "arm64-6.12-64k-52",
+        "riscv64-6.12-sv39",
+        "x86_64-6.12-la57",
+    ],
+)
+def test_raw_tables_that_begin_anywhere(name: str, tmp_path: Path) -> None:
+    """No kernel, no notes, no address: the tables lead to one another."""
+    wanted = Case(name).layout
+    segments = Case(name).memory.memory.segments
+    base = segments[0][0] & -(1 << 28)
+    with (tmp_path / "raw").open("wb") as file:
+        for pa, data in segments:
+            file.seek(pa - base)
+            file.write(data)
+    image = fw.open(tmp_path / "raw")
+    found = image.layout
+    root, other = (layout.root(layout.view().root) for layout in (found, wanted))
+    assert (found.mode, root.pa, root.index_va_bits) == (
+        wanted.mode,
+        other.pa,
+        other.index_va_bits,
+    )
+    assert image.segments[0].pa == base
 
 
 def bare(case: Case) -> _fastwalk.Image:

@@ -83,10 +83,12 @@ def detect(image: PhysicalMemory, *, spaces: bool = False, base_known: bool = Tr
     try:
         kernel, family = identify(memory, report)
     except NotDetected:
-        tables = _unknown.find(memory, report, families())
-        if tables is None:
+        best = _unknown.trees(memory, families())
+        if not base_known and (base := _elsewhere(image, best)) is not None:
+            raise OtherBase(base) from None
+        if best is None:
             raise
-        layout, kernel, found = tables
+        layout, kernel, found = _unknown.find(memory, report, best)
         layout = replace(layout, roots={s.name: s.root for s in found})
         return _detection(report, layout, kernel, found)
     array = _place(kernel, family)
@@ -114,6 +116,22 @@ def detect(image: PhysicalMemory, *, spaces: bool = False, base_known: bool = Tr
                 more[space.name] = view
         layout = replace(layout, roots=named, views={**layout.views, **more})
     return _detection(report, layout, kernel, known)
+
+
+def _elsewhere(image: PhysicalMemory, best: _unknown.Trees | None) -> int | None:
+    """The usual beginning of memory from which on raw memory without a kernel has a larger
+    tree than from 0 on."""
+    from .. import _fastwalk
+
+    if not isinstance(image, _fastwalk.Image):
+        return None
+    found, most = None, 0 if best is None else best.weight
+    for base in _base.USUAL:
+        moved = image.moved(base)
+        other = None if moved is None else _unknown.trees(Memory(moved), families())
+        if other is not None and other.weight > most:
+            found, most = base, other.weight
+    return found
 
 
 def _place(kernel: Kernel, family: Family) -> MarkerArray | None:

@@ -14,6 +14,7 @@ from . import family
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .memory import Memory
 from .translate import translate
 from .vmcoreinfo import VmcoreInfo
 
@@ -172,6 +173,17 @@ class Arm64(Family):
                 lpa2=mode.endswith("-lpa2"),
             ),
             kasan=kasan,
+        )
+
+    def by_root(self, memory: Memory, mode: str, root: int) -> tuple[str, dict[str, int]]:
+        """A 64K kernel for 52 bits on a processor with 48 has the same tree, but all of it
+        in the upper 1/16 of the root: with 52, the linear map is in the lower half
+        (memory.h, PAGE_OFFSET)."""
+        if mode != "arm64-64k-52":
+            return mode, {}
+        used = memory.read(root, 8 * (1024 - 64))
+        return (
+            ("arm64-64k-48", {"VA_BITS": 52}) if used is not None and not any(used) else (mode, {})
         )
 
     def process_view(self, default: View, mode: str, name: str) -> View | None:

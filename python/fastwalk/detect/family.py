@@ -13,6 +13,7 @@ from ..layout import SHADOW_TABLES, Kasan, Layout, Marker, Root, View
 from . import markers, shadow
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
+from .memory import Memory
 from .processes import Process
 from .translate import translate
 from .virtual import Virtual
@@ -77,6 +78,11 @@ class Family(ABC):
     def index_va_bits(self, kernel: Kernel, array: MarkerArray | None, mode: str) -> int | None:
         """With how many bits the kernel indexes its root, where not with the mode's."""
         return None
+
+    def by_root(self, memory: Memory, mode: str, root: int) -> tuple[str, dict[str, int]]:
+        """Where nothing but the root is known: its mode, if the form of the root tells
+        another than the tree does, and what VMCOREINFO would say (NUMBER)."""
+        return mode, {}
 
     def other_roots(
         self, kernel: Kernel, virtual: Virtual, mode: str, top: Root

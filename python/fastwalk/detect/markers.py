@@ -20,6 +20,8 @@ _LIMIT = 64
 _ENOUGH = 4
 _NEAR = 8 << 20
 """Variables are so near to `init_uts_ns`, as a rule."""
+_WALK = "ptdump_walk_pgd"
+"""What every ptdump calls."""
 _STARTS_AT_ZERO = 3
 """User space, an identity map, a lowcore."""
 
@@ -69,6 +71,8 @@ def find(kernel: Kernel, table: MarkerTable, align: int, lowest: int) -> MarkerA
     for low, high in (around, near, (0, near[0]), (near[1], 1 << 64)):
         if kernel.offset is None and low not in (around[0], near[0]):
             break
+        if (low, high) not in (around, near) and not _has_ptdump(kernel):
+            break
         for anchor in table.anchors:
             found = _best(kernel, table, _pointers(kernel, anchor, align, lowest, low, high))
             if found is None:
@@ -77,6 +81,14 @@ def find(kernel: Kernel, table: MarkerTable, align: int, lowest: int) -> MarkerA
                 return found
             best = best or found
     return best
+
+
+def _has_ptdump(kernel: Kernel) -> bool:
+    """Unless the kernel's symbols say otherwise: with ptdump left out (as Debian's arm64
+    and s390x kernels have it) there is no array, and all memory would be searched for it."""
+    symbols = kernel.symbols()
+    # mm/ptdump.c; arch/arm/mm/dump.c.
+    return symbols is None or symbols.address(_WALK) is not None
 
 
 def _best(
