@@ -284,3 +284,23 @@ def test_decoded_columns() -> None:
         assert change.after in ("", after)
     nothing = fastwalk.diff(golden("x86_64-6.12-wx"), golden("x86_64-6.12-wx"))
     assert nothing.to_arrow(decoded=True).num_rows == 0
+
+
+def test_a_kernel_that_lies_elsewhere_among_other_areas() -> None:
+    """arm64's image has no markers of its own."""
+    a = golden("arm64-6.12-4k-48")
+    layout = golden_cases.Case("arm64-6.12-4k-48").case["values"]
+    first, end = (np.uint64(int(layout[name], 16)) for name in ("_text", "_end"))
+    columns = a.columns
+    image = (columns["start"] >= first) & (columns["start"] < end)
+    assert (image & a.executable).any()
+    start = columns["start"].copy()
+    start[image] += np.uint64(0x1200_0000)
+    order = np.argsort(start, kind="stable")
+    moved = {name: column[order] for name, column in (columns | {"start": start}).items()}
+    b = Mappings(moved, a.spec, origin=a.origin)
+    found = fastwalk.diff(a, b)
+    assert not found.judged_moves
+    assert len(found) == 0
+    assert len(fastwalk.diff(a, b, kaslr=False)) > 0
+    assert fastwalk.diff(a, a).judged_moves

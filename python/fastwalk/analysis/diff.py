@@ -19,8 +19,8 @@ from ..arch.spec import Spec
 from ..frames import Columnar, Frame
 from ..mappings import Mappings
 from ..words import permission_text, size_text
-from .intervals import ONE
-from .sections import Sections, names_of
+from .intervals import ONE, union
+from .sections import IMAGE, Sections, names_of
 from .sides import (
     AMOUNT,
     APPEARED,
@@ -496,8 +496,20 @@ def _lies_elsewhere(a: Mappings, b: Mappings, one: Sections, other: Sections) ->
     """Whether two walks are of the same kernel at different places."""
     if len(one.names) > 1 and one.names == other.names and (one.starts != other.starts).any():
         return True
-    at = []
-    for maps, sections in ((a, one), (b, other)):
-        code = maps.start[maps.executable & maps.is_leaf & sections.in_image(maps.start)]
-        at.append(int(code.min()) if len(code) else None)
-    return None not in at and at[0] != at[1]
+    (first, size), (elsewhere, size_there) = _code(a, one), _code(b, other)
+    return None not in (first, elsewhere) and first != elsewhere and size == size_there
+
+
+def _code(maps: Mappings, sections: Sections) -> tuple[int | None, int]:
+    """Where the kernel's code begins: the first of it in the section of its image; without such
+    a section (arm64 has its image among the vmalloc areas), its longest stretch, and the size
+    of that."""
+    rows = maps.is_leaf & maps.executable & ~maps.user
+    if any(name in IMAGE for name in sections.names):
+        inside = maps.start[rows & sections.in_image(maps.start)]
+        return (int(inside.min()) if len(inside) else None), 0
+    found = union(maps.start[rows], maps.start[rows] + (maps.size[rows] - ONE))
+    if not len(found):
+        return None, 0
+    longest = int(np.argmax(found.last - found.first))
+    return int(found.first[longest]), int(found.last[longest] - found.first[longest])
