@@ -1,6 +1,6 @@
 //! The result of a walk: whole columns, allocated once at the counted size.
 
-use crate::memory::zeros;
+use crate::memory::Buffer;
 
 /// A row, before it is put into columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,19 +25,19 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Columns {
     /// See [`Row`].
-    pub start: Vec<u64>,
+    pub start: Buffer<u64>,
     /// See [`Row`].
-    pub size: Vec<u64>,
+    pub size: Buffer<u64>,
     /// See [`Row`].
-    pub pa: Vec<u64>,
+    pub pa: Buffer<u64>,
     /// See [`Row`].
-    pub attributes: Vec<u64>,
+    pub attributes: Buffer<u64>,
     /// See [`Row`].
-    pub effective: Vec<u8>,
+    pub effective: Buffer<u8>,
     /// See [`Row`].
-    pub depth: Vec<u8>,
+    pub depth: Buffer<u8>,
     /// See [`Row`].
-    pub kind: Vec<u8>,
+    pub kind: Buffer<u8>,
 }
 
 /// Bytes that one row takes.
@@ -47,13 +47,13 @@ impl Columns {
     /// `rows` rows of zeros. The memory is only touched when it is written.
     pub fn new(rows: usize) -> Self {
         Self {
-            start: zeros(rows),
-            size: zeros(rows),
-            pa: zeros(rows),
-            attributes: zeros(rows),
-            effective: zeros(rows),
-            depth: zeros(rows),
-            kind: zeros(rows),
+            start: Buffer::zeros(rows),
+            size: Buffer::zeros(rows),
+            pa: Buffer::zeros(rows),
+            attributes: Buffer::zeros(rows),
+            effective: Buffer::zeros(rows),
+            depth: Buffer::zeros(rows),
+            kind: Buffer::zeros(rows),
         }
     }
 

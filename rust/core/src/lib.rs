@@ -14,7 +14,7 @@ pub mod error;
 mod fill;
 pub mod fold;
 pub mod image;
-mod memory;
+pub mod memory;
 pub mod notes;
 pub mod plan;
 pub mod roots;

@@ -4,6 +4,7 @@
 //! the column alive for as long as it holds it.
 #![allow(unsafe_code)]
 
+use fastwalk_core::memory::Buffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -13,11 +14,11 @@ use std::ffi::{CStr, c_int, c_void};
 #[derive(Debug)]
 pub enum Numbers {
     /// Unsigned bytes.
-    U8(Vec<u8>),
+    U8(Buffer<u8>),
     /// Unsigned 32-bit numbers.
-    U32(Vec<u32>),
+    U32(Buffer<u32>),
     /// Unsigned 64-bit numbers.
-    U64(Vec<u64>),
+    U64(Buffer<u64>),
 }
 
 impl Numbers {
@@ -38,21 +39,39 @@ impl Numbers {
     }
 }
 
+impl From<Buffer<u8>> for Numbers {
+    fn from(items: Buffer<u8>) -> Self {
+        Self::U8(items)
+    }
+}
+
 impl From<Vec<u8>> for Numbers {
-    fn from(v: Vec<u8>) -> Self {
-        Self::U8(v)
+    fn from(items: Vec<u8>) -> Self {
+        Self::U8(items.into())
+    }
+}
+
+impl From<Buffer<u32>> for Numbers {
+    fn from(items: Buffer<u32>) -> Self {
+        Self::U32(items)
     }
 }
 
 impl From<Vec<u32>> for Numbers {
-    fn from(v: Vec<u32>) -> Self {
-        Self::U32(v)
+    fn from(items: Vec<u32>) -> Self {
+        Self::U32(items.into())
+    }
+}
+
+impl From<Buffer<u64>> for Numbers {
+    fn from(items: Buffer<u64>) -> Self {
+        Self::U64(items)
     }
 }
 
 impl From<Vec<u64>> for Numbers {
-    fn from(v: Vec<u64>) -> Self {
-        Self::U64(v)
+    fn from(items: Vec<u64>) -> Self {
+        Self::U64(items.into())
     }
 }
 
