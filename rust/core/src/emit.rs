@@ -331,7 +331,7 @@ impl<'p, 'c> Writer<'p, 'c> {
             return;
         }
         for row in 1..=inner {
-            if let Some(edge) = table.row(rows.run(row)) {
+            if let Some(edge) = table.row(row, rows.run(row)) {
                 self.write(&edge);
             }
         }
@@ -379,9 +379,9 @@ impl Visitor for Writer<'_, '_> {
     fn flat(&mut self, table: &Flat<'_>) -> bool {
         let mut rows = std::mem::take(&mut self.rows);
         rows.find(table);
+        let row = |row| table.row(row, rows.run(row));
         if rows.len() >= 2
-            && let (Some(first), Some(last)) =
-                (table.row(rows.run(0)), table.row(rows.run(rows.len() - 1)))
+            && let (Some(first), Some(last)) = (row(0), row(rows.len() - 1))
         {
             self.push(first);
             self.close();

@@ -65,7 +65,7 @@ impl<'a> Entries<'a> {
     ///
     /// # Panics
     /// Where there are not so many.
-    #[inline]
+    #[inline(always)]
     pub fn copy(&self, first: usize, out: &mut [u64]) {
         assert!(first <= self.len && out.len() <= self.len - first);
         if (self.format.bytes, self.format.big_endian) == (8, false) {
@@ -81,6 +81,30 @@ impl<'a> Entries<'a> {
         }
         for (index, out) in out.iter_mut().enumerate() {
             *out = self.get(first + index);
+        }
+    }
+
+    /// Adds the entries `first + i` to `out` whose bit `i` is set.
+    ///
+    /// # Panics
+    /// Where there is no such entry.
+    #[inline(always)]
+    pub fn select(&self, first: usize, mut bits: u64, out: &mut Vec<u64>) {
+        if self.format.bytes == 8 && !self.format.big_endian && first + 64 <= self.len {
+            // SAFETY: 64 entries of 8 bytes from first on, as was just checked.
+            let at = unsafe { self.bytes.as_ptr().add(first * 8).cast::<u64>() };
+            out.reserve(64);
+            while bits != 0 {
+                // SAFETY: a bit's index is below 64; unaligned.
+                let entry = unsafe { at.add(bits.trailing_zeros() as usize).read_unaligned() };
+                out.push(u64::from_le(entry));
+                bits &= bits - 1;
+            }
+            return;
+        }
+        while bits != 0 {
+            out.push(self.get(first + bits.trailing_zeros() as usize));
+            bits &= bits - 1;
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::columns::ColumnsMut;
 use crate::plan::{Action, Atom, Label, PlanDepth};
+use crate::scan::Work;
 use crate::tree::{Run, stretch};
 use crate::visit::Flat;
 
@@ -12,17 +13,101 @@ const BLOCK: usize = 512;
 /// Where the rows of a table start and end. Kept from table to table, for its memory.
 #[derive(Default)]
 pub struct Rows {
+    /// Room for as many as any table had so far.
     starts: Vec<u32>,
     lasts: Vec<u32>,
+    count: usize,
+    /// The first entry, where each entry from it on is a row: the lists are not made then.
+    each_from: Option<usize>,
 }
 
 impl Rows {
     /// Finds those of a table.
     pub fn find(&mut self, table: &Flat<'_>) {
+        let (low, high) = table.limits;
+        self.each_from = (table.plan.is_separate() && table.atoms.is_none()).then_some(low);
+        if self.each_from.is_some() {
+            self.count = high + 1 - low;
+        } else {
+            table.isa.run(Find { rows: self, table });
+        }
+    }
+
+    /// Writes those from `first` on, as many as there is room for; for tables of
+    /// [one kind](of_one_kind) only.
+    pub fn write(&self, table: &Flat<'_>, atom: &Atom, first: usize, mut columns: ColumnsMut<'_>) {
+        let mut done = 0;
+        while done < columns.len() {
+            let count = BLOCK.min(columns.len() - done);
+            let rows = first + done..first + done + count;
+            let columns = columns.part(done, count);
+            done += count;
+            if let Some(low) = self.each_from {
+                table.isa.run(Entrywise {
+                    table,
+                    atom,
+                    first: low + rows.start,
+                    columns,
+                });
+                continue;
+            }
+            let mut gathered;
+            let entries = match table.row_entries {
+                Some(entries) => &entries[rows.clone()],
+                None => {
+                    gathered = [0; BLOCK];
+                    let entries = &mut gathered[..count];
+                    table.entries.gather(&self.starts[rows.clone()], entries);
+                    entries
+                }
+            };
+            let (starts, lasts) = (&self.starts[rows.clone()], &self.lasts[rows]);
+            table.isa.run(Block {
+                table,
+                atom,
+                entries,
+                starts,
+                lasts,
+                columns,
+            });
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The entries of one.
+    pub fn run(&self, row: usize) -> Run {
+        if let Some(low) = self.each_from {
+            return Run {
+                start: low + row,
+                last: low + row,
+            };
+        }
+        Run {
+            start: self.starts[row] as usize,
+            last: self.lasts[row] as usize,
+        }
+    }
+}
+
+/// Finds where the rows of a table start and end.
+struct Find<'r, 'v> {
+    rows: &'r mut Rows,
+    table: &'r Flat<'v>,
+}
+
+impl Work for Find<'_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rows, table } = self;
         let count = usize::try_from(table.rows).unwrap_or(0);
-        // A word's worth more, so that whole words can be written.
-        self.starts.resize(count + 64, 0);
-        self.lasts.resize(count + 64, 0);
+        if rows.starts.len() < count {
+            rows.starts.resize(count, 0);
+            rows.lasts.resize(count, 0);
+        }
         let (low, high) = table.limits;
         let each = table.plan.is_separate();
         let (mut starts, mut lasts) = (0, 0);
@@ -38,48 +123,16 @@ impl Rows {
                 first |= 1 << (low % 64);
             }
             ended = ends >> 63;
-            starts = list(first, word, &mut self.starts, starts);
-            lasts = list(atoms & ends, word, &mut self.lasts, lasts);
+            starts = list(first, word, &mut rows.starts, starts);
+            lasts = list(atoms & ends, word, &mut rows.lasts, lasts);
         }
-        self.starts.truncate(starts.min(count));
-        self.lasts.truncate(lasts.min(count));
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.starts.len().min(self.lasts.len())
-    }
-
-    /// The entries of one.
-    pub fn run(&self, row: usize) -> Run {
-        Run {
-            start: self.starts[row] as usize,
-            last: self.lasts[row] as usize,
-        }
-    }
-
-    /// Writes those from `first` on, as many as there is room for; for tables of
-    /// [one kind](of_one_kind) only.
-    pub fn write(&self, table: &Flat<'_>, atom: &Atom, first: usize, mut columns: ColumnsMut<'_>) {
-        let mut done = 0;
-        while done < columns.len() {
-            let count = BLOCK.min(columns.len() - done);
-            let rows = first + done..first + done + count;
-            write_block(
-                table,
-                atom,
-                &self.starts[rows.clone()],
-                &self.lasts[rows],
-                columns.part(done, count),
-            );
-            done += count;
-        }
+        rows.count = starts.min(lasts).min(count);
     }
 }
 
 /// Writes the indexes of the set bits to `out` from `at` on; returns where they end. A
 /// table that changed may have more than there is room for: they are dropped.
-#[inline]
+#[inline(always)]
 fn list(mut bits: u64, word: usize, out: &mut [u32], at: usize) -> usize {
     let count = bits.count_ones() as usize;
     let Some(out) = out.get_mut(at..at + count) else {
@@ -105,29 +158,77 @@ pub fn of_one_kind<'v>(table: &Flat<'v>) -> Option<&'v Atom> {
         .then_some(only)
 }
 
-fn write_block(
-    table: &Flat<'_>,
-    atom: &Atom,
-    starts: &[u32],
-    lasts: &[u32],
-    columns: ColumnsMut<'_>,
-) {
-    let count = starts.len();
-    let shift = table.depth.shift;
-    let mut entries = [0; BLOCK];
-    let entries = &mut entries[..count];
-    table.entries.gather(starts, entries);
-    for (start, &first) in columns.start.iter_mut().zip(starts) {
-        *start = table.va.wrapping_add(u64::from(first) << shift);
+/// Writes some rows.
+struct Block<'r, 'v, 'c> {
+    table: &'r Flat<'v>,
+    atom: &'r Atom,
+    /// The first entry of each.
+    entries: &'r [u64],
+    starts: &'r [u32],
+    lasts: &'r [u32],
+    columns: ColumnsMut<'c>,
+}
+
+impl Work for Block<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            table,
+            atom,
+            entries,
+            starts,
+            lasts,
+            columns,
+        } = self;
+        let shift = table.depth.shift;
+        for (start, &first) in columns.start.iter_mut().zip(starts) {
+            *start = table.va.wrapping_add(u64::from(first) << shift);
+        }
+        for ((size, &first), &last) in columns.size.iter_mut().zip(starts).zip(lasts) {
+            *size = u64::from(last.wrapping_sub(first).wrapping_add(1)) << shift;
+        }
+        write_values(table, atom, entries, columns);
     }
-    for ((size, &first), &last) in columns.size.iter_mut().zip(starts).zip(lasts) {
-        *size = u64::from(last.wrapping_sub(first).wrapping_add(1)) << shift;
+}
+
+/// Writes one row for each entry from `first` on, as many as there is room for, which is
+/// [`BLOCK`] at most.
+struct Entrywise<'r, 'v, 'c> {
+    table: &'r Flat<'v>,
+    atom: &'r Atom,
+    first: usize,
+    columns: ColumnsMut<'c>,
+}
+
+impl Work for Entrywise<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            table,
+            atom,
+            first,
+            columns,
+        } = self;
+        let mut entries = [0; BLOCK];
+        let entries = &mut entries[..columns.len()];
+        table.entries.copy(first, entries);
+        let shift = table.depth.shift;
+        for (i, start) in columns.start.iter_mut().enumerate() {
+            *start = table.va.wrapping_add(((first + i) as u64) << shift);
+        }
+        columns.size.fill(table.depth.span());
+        write_values(table, atom, entries, columns);
     }
+}
+
+/// Writes the columns that come from the entries alone.
+#[inline(always)]
+fn write_values(table: &Flat<'_>, atom: &Atom, entries: &[u64], columns: ColumnsMut<'_>) {
     match &atom.pa {
         Some(pa) => pa.addresses(entries, columns.pa),
         None => columns.pa.fill(0),
     }
-    for (attributes, entry) in columns.attributes.iter_mut().zip(&*entries) {
+    for (attributes, entry) in columns.attributes.iter_mut().zip(entries) {
         *attributes = entry & atom.key_mask;
     }
     table

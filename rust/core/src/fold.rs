@@ -318,6 +318,7 @@ impl<'t, 'a> Fold<'t, 'a> {
                 let entry = entries.get(index);
                 let at = (index as u64) << depth.shift;
                 let path = inherited | depth.table_state(entry);
+                children.prefetch_node();
                 match children.next_table() {
                     Some(child) if distinct && self.is_flat(child) => {
                         if !group.chain(self.tree, depth, at, child, path) {
@@ -623,10 +624,10 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
         }
     }
 
-    /// Asks for the table after the one that comes next.
+    /// Asks for what the tables further on will need.
     #[inline]
     pub fn prefetch(&self) {
-        self.children.prefetch(1);
+        self.children.prefetch();
     }
 
     fn entry(&mut self, index: usize) -> Option<Part> {

@@ -181,7 +181,7 @@ impl Scan<'_> {
             let reads_as_root = |at: &u64| {
                 // Little is read of each place, so none is near enough to the one before.
                 if let Some(soon) = part(at + AHEAD, size.min(FIRST * self.root.format.bytes)) {
-                    scan::prefetch(&Entries::new(soon, self.root.format));
+                    scan::prefetch(soon.as_ptr(), soon.len());
                 }
                 part(*at, size).is_some_and(|table| self.plausible(table))
             };

@@ -277,7 +277,7 @@ impl<'a> Translator<'a> {
         let bytes = self.whole(walker, format)?;
         let offset = (index - walker.low) as usize * format.bytes;
         let entry = Entries::new(bytes.get(offset, format.bytes)?, format);
-        prefetch(&entry);
+        prefetch(entry.as_ptr(), entry.format().bytes);
         Some(entry)
     }
 

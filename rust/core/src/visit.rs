@@ -3,6 +3,7 @@
 use crate::entries::Entries;
 use crate::fold::{Fold, Part, Parts, Piece, Summary};
 use crate::plan::{Action, Atom, Edge, Plan, PlanDepth};
+use crate::scan::Isa;
 use crate::tree::{Run, Table};
 
 /// Part of a root's span, and where its virtual addresses are.
@@ -80,10 +81,14 @@ impl Atoms<'_> {
 pub struct Flat<'v> {
     /// The plan.
     pub plan: &'v Plan,
+    /// The instruction set to use.
+    pub isa: Isa,
     /// The table's depth.
     pub depth: &'v PlanDepth,
     /// The table.
     pub entries: Entries<'v>,
+    /// The first entry of each row, where they were kept.
+    pub row_entries: Option<&'v [u64]>,
     /// Bitmap of the ends of runs; None: it is one run.
     pub ends: Option<&'v [u64]>,
     /// Bitmap of the atoms; None: all entries that exist.
@@ -101,9 +106,12 @@ pub struct Flat<'v> {
 }
 
 impl Flat<'_> {
-    /// The row of the entries `run`.
-    pub fn row(&self, run: Run) -> Option<Edge> {
-        let entry = self.entries.get(run.start);
+    /// Row number `row`, which is the entries `run`.
+    pub fn row(&self, row: usize, run: Run) -> Option<Edge> {
+        let entry = match self.row_entries {
+            Some(entries) => entries[row],
+            None => self.entries.get(run.start),
+        };
         let Action::Atom(atom) = self.depth.action(entry) else {
             return None;
         };
@@ -264,8 +272,10 @@ impl Visit<'_, '_, '_> {
         let (ends, atoms) = tree.rows(table);
         visitor.flat(&Flat {
             plan,
+            isa: tree.isa(),
             depth,
             entries: tree.entries(table),
+            row_entries: tree.row_entries(table),
             ends,
             atoms,
             limits: tree.atom_limits(table),

@@ -3,7 +3,7 @@
 use crate::column::Column;
 use crate::image::Image;
 use crate::spec::Plan;
-use crate::walk::{SpanTuple, folded, spans};
+use crate::walk::{SpanTuple, folded, options, spans};
 use fastwalk_core::plan::Coalesce;
 use fastwalk_core::tables::list;
 use pyo3::prelude::*;
@@ -43,8 +43,8 @@ pub fn tables(
         image,
         plan,
         &roots,
+        options(isa, false)?,
         threads,
-        isa,
         progress.as_ref(),
         |fold, _| Ok(list(fold, roots.len(), &spans)),
     )?;

@@ -50,7 +50,7 @@ fn coalesce_by_name(name: &str) -> PyResult<Coalesce> {
     }
 }
 
-fn options(isa: Option<&str>) -> PyResult<Options> {
+pub fn options(isa: Option<&str>, keep_rows: bool) -> PyResult<Options> {
     let isa = match isa {
         None => Isa::best(),
         Some(name) => match Isa::by_name(name) {
@@ -64,7 +64,7 @@ fn options(isa: Option<&str>) -> PyResult<Options> {
             }
         },
     };
-    Ok(Options { isa })
+    Ok(Options { isa, keep_rows })
 }
 
 /// Names of the instruction sets that this machine can scan with, the widest last.
@@ -125,12 +125,11 @@ pub fn folded<T: Send>(
     image: &Image,
     plan: &plan::Plan,
     roots: &[u64],
+    options: Options,
     threads: Option<usize>,
-    isa: Option<&str>,
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(&Fold<'_, '_>, &Control) -> Result<T, WalkError> + Send,
 ) -> PyResult<T> {
-    let options = options(isa)?;
     let memory: &dyn PhysicalMemory = &*image.memory;
     let roots: Vec<Pa> = roots.iter().copied().map(Pa).collect();
     run(py, threads, progress, |control| {
@@ -185,8 +184,8 @@ pub fn walk(
         image,
         plan,
         &roots,
+        options(isa, true)?,
         threads,
-        isa,
         progress.as_ref(),
         |fold, control| {
             let emitted = emit::emit(fold, &spans, budget, truncate, control)?;
@@ -232,8 +231,8 @@ pub fn count(
         image,
         plan,
         &roots,
+        options(isa, false)?,
         threads,
-        isa,
         progress.as_ref(),
         |fold, _| Ok(Totals::new(emit::total(fold, &spans), fold.tree())),
     )
@@ -279,8 +278,8 @@ pub fn dump(
         image,
         plan,
         &[root],
+        options(isa, false)?,
         threads,
-        isa,
         progress.as_ref(),
         |fold, control| {
             let dump = notes::dump(fold, &spans, &markers, budget, control)?;
@@ -331,8 +330,8 @@ pub fn count_lines(
         image,
         plan,
         &[root],
+        options(isa, false)?,
         threads,
-        isa,
         progress.as_ref(),
         |fold, control| notes::count(fold, &spans, &markers, control),
     )

@@ -56,6 +56,7 @@ impl Decode {
     }
 
     /// The addresses in some entries.
+    #[inline(always)]
     pub fn addresses(&self, entries: &[u64], out: &mut [u64]) {
         out.fill(self.offset);
         for field in &self.fields {
@@ -392,15 +393,13 @@ impl Plan {
     }
 
     /// The path column of some leaves below `inherited`; for plans without notes.
+    #[inline(always)]
     pub fn paths(&self, depth: &PlanDepth, inherited: u8, entries: &[u64], out: &mut [u8]) {
         out.fill(inherited);
         for bit in &depth.atom_path {
             for (out, entry) in out.iter_mut().zip(entries) {
-                *out |= if entry & bit.mask == bit.value {
-                    bit.bits
-                } else {
-                    0
-                };
+                // Without a branch: attributes come in no order that could be guessed.
+                *out |= u8::from(entry & bit.mask == bit.value).wrapping_neg() & bit.bits;
             }
         }
         if let Ok(effective) = <&[u8; 256]>::try_from(&self.effective[..]) {

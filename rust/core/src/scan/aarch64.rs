@@ -38,7 +38,7 @@ impl Q32 {
 
 macro_rules! neon {
     ($name:ident, $entry:ty, $lanes:literal, $all:literal, $splat:ident, $from:ident,
-     $xor:ident, $and:ident, $sub:ident, $test:ident, $cmpeq:ident, $rev:ident, $to:ident) => {
+     $xor:ident, $or:ident, $and:ident, $add:ident, $sub:ident, $test:ident, $cmpeq:ident, $rev:ident, $to:ident) => {
         // SAFETY: NEON, as the functions below are compiled for.
         unsafe impl Vector for $name {
             type Entry = $entry;
@@ -60,6 +60,24 @@ macro_rules! neon {
             unsafe fn swap_bytes(self) -> Self {
                 // SAFETY: the trait's promise.
                 Self(unsafe { $from($rev($to(self.0))) })
+            }
+
+            #[inline(always)]
+            unsafe fn or_differences(self, a: Self, b: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { $or(self.0, $xor(a.0, b.0)) })
+            }
+
+            #[inline(always)]
+            unsafe fn and(self, mask: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { $and(self.0, mask.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { $add(self.0, other.0) })
             }
 
             #[inline(always)]
@@ -88,7 +106,7 @@ macro_rules! neon {
                 // SAFETY: PRFM is a hint and faults nowhere.
                 unsafe {
                     std::arch::asm!(
-                        "prfm pldl1keep, [{at}]",
+                        "prfm pldl2keep, [{at}]",
                         at = in(reg) at,
                         options(nostack, preserves_flags, readonly)
                     );
@@ -106,7 +124,9 @@ neon!(
     vdupq_n_u64,
     vreinterpretq_u64_u8,
     veorq_u64,
+    vorrq_u64,
     vandq_u64,
+    vaddq_u64,
     vsubq_u64,
     vtstq_u64,
     vceqq_u64,
@@ -121,7 +141,9 @@ neon!(
     vdupq_n_u32,
     vreinterpretq_u32_u8,
     veorq_u32,
+    vorrq_u32,
     vandq_u32,
+    vaddq_u32,
     vsubq_u32,
     vtstq_u32,
     vceqq_u32,

@@ -16,7 +16,11 @@ pub(super) struct Form {
     pub swap: bool,
 }
 
-/// The body of every [`super::ScanFn`]. Returns 0 where no bit was set.
+/// Entries that are looked at together: one word of a bitmap.
+const BLOCK: usize = 64;
+
+/// The body of every [`super::ScanFn`]: blocks that are like the first entry in one pass
+/// that has little to do, the rest pair by pair. Returns 0 where no bit was set.
 ///
 /// # Safety
 /// As for [`super::ScanFn`]; only called from functions compiled for V's instruction
@@ -31,38 +35,6 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
     jumps: &mut [u64],
 ) -> u64 {
     let pairs = len - 1;
-    let words = len.div_ceil(64);
-    // SAFETY: registers only.
-    let (key, zero, address, step) = unsafe {
-        (
-            V::splat(V::Entry::from_mask(masks.key)),
-            V::splat(V::Entry::from_mask(masks.zero)),
-            V::splat(V::Entry::from_mask(masks.address)),
-            V::splat(V::Entry::from_mask(masks.step)),
-        )
-    };
-    // Bits of the LANES pairs from pair `first` on. Pair i is entries i and i + 1.
-    let block = |first: usize| -> (u64, u64) {
-        // SAFETY: callers keep first + LANES <= pairs, so that the last entry read is
-        // entry first + LANES <= len - 1.
-        unsafe {
-            let at = table.add(first * V::Entry::BYTES);
-            let here = V::load(at);
-            let next = V::load(at.add(V::Entry::BYTES));
-            let mut end = here.differ(next, key);
-            if ZERO {
-                end |= here.is_zero(zero) ^ next.is_zero(zero);
-            }
-            let jump = match (STEP, SWAP) {
-                (false, _) => 0,
-                (true, false) => here.jumps(next, address, step),
-                (true, true) => here.swap_bytes().jumps(next.swap_bytes(), address, step),
-            };
-            (end, jump)
-        }
-    };
-
-    let mut any = 0;
     if pairs < V::LANES {
         // SAFETY: the caller's promise, passed on; a scalar "register" is one entry.
         return unsafe {
@@ -77,35 +49,182 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
             }
         };
     }
-    for word in 0..words {
-        let first = word * 64;
-        let (mut end, mut jump) = (0, 0);
-        let mut lane = 0;
-        while lane < 64 && first + lane + V::LANES <= pairs {
-            let offset = (first + lane) * V::Entry::BYTES;
-            if offset % 64 == 0 {
-                // SAFETY: a hint; wrapping_add makes no claim on the address.
-                unsafe { V::prefetch(ahead.wrapping_add(offset)) };
-            }
-            let (e, j) = block(first + lane);
-            end |= e << lane;
-            jump |= j << lane;
-            lane += V::LANES;
+    // SAFETY: the caller's promise, passed on.
+    let alike = unsafe { alike::<V, STEP, SWAP>(table, len, ahead, masks) };
+    let whole = alike * BLOCK == len;
+    let words = len.div_ceil(BLOCK);
+    // The last pair of a block is one with the next block's first entry.
+    let from = if whole {
+        words
+    } else {
+        alike.saturating_sub(1)
+    };
+    ends[..from].fill(0);
+    jumps[..from].fill(0);
+    // SAFETY: registers only.
+    let (key, zero, address, step) = unsafe {
+        (
+            V::splat(V::Entry::from_mask(masks.key)),
+            V::splat(V::Entry::from_mask(masks.zero)),
+            V::splat(V::Entry::from_mask(masks.address)),
+            V::splat(V::Entry::from_mask(masks.step)),
+        )
+    };
+    let is_zero = |index: usize| {
+        // SAFETY: callers keep index < len.
+        let entry = unsafe { V::Entry::read(table.add(index * V::Entry::BYTES)) };
+        u64::from(entry.and(V::Entry::from_mask(masks.zero)) == V::Entry::from_mask(0))
+    };
+    // Bits of the LANES pairs from pair `first` on, and which of their first entries are
+    // zero. Pair i is entries i and i + 1.
+    let compare = |first: usize| -> (u64, u64, u64) {
+        // SAFETY: callers keep first + LANES <= pairs, so that the last entry read is
+        // entry first + LANES <= len - 1.
+        unsafe {
+            let at = table.add(first * V::Entry::BYTES);
+            let here = V::load(at);
+            let next = V::load(at.add(V::Entry::BYTES));
+            let end = here.differ(next, key);
+            let nil = if ZERO { here.is_zero(zero) } else { 0 };
+            let jump = match (STEP, SWAP) {
+                (false, _) => 0,
+                (true, false) => here.jumps(next, address, step),
+                (true, true) => here.swap_bytes().jumps(next.swap_bytes(), address, step),
+            };
+            (end, nil, jump)
         }
-        if lane < 64 && first + lane < pairs {
-            // The last block would read past the table: take the one that ends with
-            // it and drop the pairs that were done.
-            let last = pairs - V::LANES;
-            let done = first + lane - last;
-            let (e, j) = block(last);
+    };
+    let mut any = 0;
+    for word in from..words {
+        let first = word * BLOCK;
+        if word > alike {
+            // SAFETY: a hint.
+            unsafe { prefetch::<V>(ahead, word) };
+        }
+        let (mut end, mut nil, mut jump) = (0, 0, 0);
+        let mut put = |first: usize, lane: usize, done: usize| {
+            let (e, n, j) = compare(first);
             end |= (e >> done) << lane;
+            nil |= (n >> done) << lane;
             jump |= (j >> done) << lane;
+        };
+        let left = pairs - first;
+        if left >= BLOCK {
+            for lane in (0..BLOCK).step_by(V::LANES) {
+                put(first + lane, lane, 0);
+            }
+        } else {
+            let whole = left - left % V::LANES;
+            for lane in (0..whole).step_by(V::LANES) {
+                put(first + lane, lane, 0);
+            }
+            if whole < left {
+                // The last register would read past the table: take the one that ends
+                // with it and drop the pairs that were done.
+                let last = pairs - V::LANES;
+                put(last, whole, first + whole - last);
+            }
+        }
+        if ZERO && left >= BLOCK {
+            end |= nil ^ (nil >> 1 | is_zero(first + BLOCK) << (BLOCK - 1));
+        } else if ZERO {
+            nil |= is_zero(pairs) << left;
+            end |= (nil ^ nil >> 1) & !(!0 << left);
         }
         ends[word] = end;
         jumps[word] = jump;
         any |= end | jump;
     }
     any
+}
+
+/// Asks for a block of the table that comes next.
+///
+/// # Safety
+/// As for V.
+#[inline(always)]
+unsafe fn prefetch<V: Vector>(ahead: *const u8, block: usize) {
+    let size = BLOCK * V::Entry::BYTES;
+    for line in (0..size).step_by(64) {
+        // SAFETY: a hint; wrapping_add makes no claim on the address.
+        unsafe { V::prefetch(ahead.wrapping_add(block * size + line)) };
+    }
+}
+
+/// How many blocks from the first one on are one run.
+///
+/// # Safety
+/// As for [`super::ScanFn`]; only called from functions compiled for V's instruction
+/// set.
+#[inline(always)]
+unsafe fn alike<V: Vector, const STEP: bool, const SWAP: bool>(
+    table: *const u8,
+    len: usize,
+    ahead: *const u8,
+    masks: &Masks,
+) -> usize {
+    let mut alike = 0;
+    // SAFETY: the table has entries; a ramp has LANES of them; the rest is registers.
+    unsafe {
+        let entry = V::Entry::read(table);
+        let nothing = V::splat(V::Entry::from_mask(0));
+        let first = V::splat(entry);
+        // Alike in the key, all entries are non-zero where its bits say so; otherwise
+        // they have to be alike in all that can be non-zero.
+        let set = entry.and(V::Entry::from_mask(masks.key & masks.zero));
+        let zero = if set == V::Entry::from_mask(0) {
+            masks.zero
+        } else {
+            0
+        };
+        let compared = V::splat(V::Entry::from_mask(masks.key | zero));
+        let everything = V::splat(V::Entry::from_mask(!0));
+        let address = V::splat(V::Entry::from_mask(masks.address));
+        let stride = V::splat(V::Entry::from_mask(
+            masks.step.wrapping_mul(V::LANES as u64),
+        ));
+        let mut expected = if STEP {
+            let start = if SWAP { entry.turned() } else { entry };
+            ramp::<V>(start.and(V::Entry::from_mask(masks.address)), masks.step)
+        } else {
+            nothing
+        };
+        while alike < len / BLOCK {
+            prefetch::<V>(ahead, alike);
+            let (mut differences, mut jumps) = (nothing, nothing);
+            let block = table.add(alike * BLOCK * V::Entry::BYTES);
+            for lane in (0..BLOCK).step_by(V::LANES) {
+                let here = V::load(block.add(lane * V::Entry::BYTES));
+                differences = differences.or_differences(here, first);
+                if STEP {
+                    let here = if SWAP { here.swap_bytes() } else { here };
+                    // Past the mask's top the sum is not masked: the scan has a look.
+                    jumps = jumps.or_differences(here.and(address), expected);
+                    expected = expected.add(stride);
+                }
+            }
+            let jumped = STEP && jumps.differ(nothing, everything) != 0;
+            if jumped || differences.differ(nothing, compared) != 0 {
+                break;
+            }
+            alike += 1;
+        }
+    }
+    alike
+}
+
+/// `start`, `start + step` and so on, a lane each.
+///
+/// # Safety
+/// As for V.
+#[inline(always)]
+unsafe fn ramp<V: Vector>(start: V::Entry, step: u64) -> V {
+    let mut entries = [start; 32];
+    for lane in 1..V::LANES {
+        entries[lane] = entries[lane - 1].add(V::Entry::from_mask(step));
+    }
+    // SAFETY: LANES entries at most.
+    unsafe { V::load(entries.as_ptr().cast()) }
 }
 
 /// The body of every [`super::SiftFn`].

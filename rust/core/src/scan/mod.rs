@@ -68,15 +68,35 @@ impl Isa {
         match self {
             Self::Scalar => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => is_x86_feature_detected!("avx2") && has_bit_counts(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && has_bit_counts()
             }
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[allow(unreachable_patterns)]
             _ => false,
+        }
+    }
+
+    /// Does some work, compiled for it.
+    #[inline]
+    pub fn run(self, work: impl Work) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if self.is_available() => {
+                // SAFETY: the machine has it.
+                unsafe { x86_64::run_avx2(work) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if self.is_available() => {
+                // SAFETY: the machine has it.
+                unsafe { x86_64::run_avx512(work) }
+            }
+            _ => work.run(),
         }
     }
 
@@ -90,13 +110,29 @@ impl Isa {
     }
 }
 
+/// Something that is compiled once for each instruction set. A closure would not do: it is
+/// not always inlined, and compiled for any machine then.
+pub trait Work {
+    /// Does it; to be marked `#[inline(always)]`.
+    fn run(self);
+}
+
+/// Every processor with AVX2 has these, too; but it is asked.
+#[cfg(target_arch = "x86_64")]
+fn has_bit_counts() -> bool {
+    is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+}
+
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// Compares the entries from `table` on; see [`Scan::run`].
+/// Compares the entries of a table with their neighbours; see [`Scan::run`].
 ///
 /// # Safety
 /// `len` entries of the width that the function was chosen for are readable at
@@ -252,17 +288,17 @@ impl Scan {
     }
 }
 
-/// Asks for all of a table, which will be read soon.
+/// Asks for some bytes that will be read soon. Any address will do.
 #[inline]
-pub fn prefetch(table: &Entries<'_>) {
+pub fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..table.len() * table.format().bytes).step_by(64) {
+    for line in (0..bytes).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which faults nowhere; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(table.as_ptr().wrapping_add(line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = table;
+    let _ = (at, bytes);
 }
 
 #[cfg(test)]

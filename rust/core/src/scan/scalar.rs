@@ -1,7 +1,7 @@
 //! One entry at a time: for machines without vectors, and to check the others by.
 
 use super::generic::functions;
-use super::vector::Vector;
+use super::vector::{Vector, Word};
 
 /// A "register" of one entry.
 #[derive(Clone, Copy)]
@@ -22,14 +22,27 @@ macro_rules! lane {
             #[inline(always)]
             unsafe fn load(at: *const u8) -> Self {
                 // SAFETY: the caller's promise.
-                Self(<$entry>::from_le(unsafe {
-                    at.cast::<$entry>().read_unaligned()
-                }))
+                Self(unsafe { <$entry>::read(at) })
             }
 
             #[inline(always)]
             unsafe fn swap_bytes(self) -> Self {
                 Self(self.0.swap_bytes())
+            }
+
+            #[inline(always)]
+            unsafe fn or_differences(self, a: Self, b: Self) -> Self {
+                Self(self.0 | (a.0 ^ b.0))
+            }
+
+            #[inline(always)]
+            unsafe fn and(self, mask: Self) -> Self {
+                Self(self.0 & mask.0)
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                Self(self.0.wrapping_add(other.0))
             }
 
             #[inline(always)]

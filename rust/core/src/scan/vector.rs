@@ -29,6 +29,24 @@ pub(super) unsafe trait Vector: Copy {
     /// See the trait.
     unsafe fn swap_bytes(self) -> Self;
 
+    /// `self | (a ^ b)`.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn or_differences(self, a: Self, b: Self) -> Self;
+
+    /// `self & mask`.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn and(self, mask: Self) -> Self;
+
+    /// `self + other`, wrapping.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn add(self, other: Self) -> Self;
+
     /// Bit per lane: `(self ^ other) & mask != 0`.
     ///
     /// # Safety
@@ -47,7 +65,8 @@ pub(super) unsafe trait Vector: Copy {
     /// See the trait.
     unsafe fn jumps(self, next: Self, mask: Self, step: Self) -> u64;
 
-    /// Asks for the cache line at `at`; any address will do.
+    /// Asks for the cache line at `at`, to be had from the second-level cache: of it
+    /// more can be on their way than of the first. Any address will do.
     ///
     /// # Safety
     /// See the trait.
@@ -55,25 +74,57 @@ pub(super) unsafe trait Vector: Copy {
 }
 
 /// The entry types.
-pub(super) trait Word: Copy {
+pub(super) trait Word: Copy + Eq {
     /// Bytes of it.
     const BYTES: usize;
     /// The low bits of a mask.
     fn from_mask(mask: u64) -> Self;
+    /// The entry whose bytes are at `at`, as they lie.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn read(at: *const u8) -> Self;
+    /// Its bytes turned round.
+    fn turned(self) -> Self;
+    /// `self & mask`.
+    fn and(self, mask: Self) -> Self;
+    /// `self + other`, wrapping.
+    fn add(self, other: Self) -> Self;
 }
 
-impl Word for u32 {
-    const BYTES: usize = 4;
-    #[inline(always)]
-    fn from_mask(mask: u64) -> Self {
-        mask as Self
-    }
+macro_rules! word {
+    ($entry:ty) => {
+        impl Word for $entry {
+            const BYTES: usize = size_of::<Self>();
+
+            #[inline(always)]
+            fn from_mask(mask: u64) -> Self {
+                mask as Self
+            }
+
+            #[inline(always)]
+            unsafe fn read(at: *const u8) -> Self {
+                // SAFETY: the caller's promise; unaligned.
+                Self::from_le(unsafe { at.cast::<Self>().read_unaligned() })
+            }
+
+            #[inline(always)]
+            fn turned(self) -> Self {
+                self.swap_bytes()
+            }
+
+            #[inline(always)]
+            fn and(self, mask: Self) -> Self {
+                self & mask
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+        }
+    };
 }
 
-impl Word for u64 {
-    const BYTES: usize = 8;
-    #[inline(always)]
-    fn from_mask(mask: u64) -> Self {
-        mask
-    }
-}
+word!(u32);
+word!(u64);

@@ -21,9 +21,25 @@ pub(super) struct Y32(__m256i);
 const TURN_64: [i8; 16] = [7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8];
 const TURN_32: [i8; 16] = [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12];
 
+/// The same bits, of which the compiler knows nothing. Otherwise it puts the bits of some
+/// registers together in another vector register, which takes several times as long as
+/// shifting them.
+#[inline(always)]
+fn scalar(mut bits: u64) -> u64 {
+    // SAFETY: no instruction at all.
+    unsafe {
+        std::arch::asm!(
+            "/* {0} */",
+            inout(reg) bits,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    bits
+}
+
 macro_rules! avx512 {
     ($name:ident, $entry:ty, $lanes:literal, $splat:ident, $test:ident, $testn:ident,
-     $sub:ident, $cmpneq:ident, $turn:ident) => {
+     $add:ident, $sub:ident, $cmpneq:ident, $turn:ident) => {
         // SAFETY: AVX-512 F and BW, as the functions below are compiled for.
         unsafe impl Vector for $name {
             type Entry = $entry;
@@ -51,15 +67,33 @@ macro_rules! avx512 {
             }
 
             #[inline(always)]
+            unsafe fn or_differences(self, a: Self, b: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { _mm512_or_si512(self.0, _mm512_xor_si512(a.0, b.0)) })
+            }
+
+            #[inline(always)]
+            unsafe fn and(self, mask: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { _mm512_and_si512(self.0, mask.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
             unsafe fn differ(self, other: Self, mask: Self) -> u64 {
                 // SAFETY: the trait's promise.
-                unsafe { u64::from($test(_mm512_xor_si512(self.0, other.0), mask.0)) }
+                unsafe { scalar($test(_mm512_xor_si512(self.0, other.0), mask.0).into()) }
             }
 
             #[inline(always)]
             unsafe fn is_zero(self, mask: Self) -> u64 {
                 // SAFETY: the trait's promise.
-                unsafe { u64::from($testn(self.0, mask.0)) }
+                unsafe { scalar($testn(self.0, mask.0).into()) }
             }
 
             #[inline(always)]
@@ -68,7 +102,7 @@ macro_rules! avx512 {
                 unsafe {
                     let here = _mm512_and_si512(self.0, mask.0);
                     let next = _mm512_and_si512(next.0, mask.0);
-                    u64::from($cmpneq($sub(next, here), step.0))
+                    scalar($cmpneq($sub(next, here), step.0).into())
                 }
             }
 
@@ -88,6 +122,7 @@ avx512!(
     _mm512_set1_epi64,
     _mm512_test_epi64_mask,
     _mm512_testn_epi64_mask,
+    _mm512_add_epi64,
     _mm512_sub_epi64,
     _mm512_cmpneq_epi64_mask,
     TURN_64
@@ -99,6 +134,7 @@ avx512!(
     _mm512_set1_epi32,
     _mm512_test_epi32_mask,
     _mm512_testn_epi32_mask,
+    _mm512_add_epi32,
     _mm512_sub_epi32,
     _mm512_cmpneq_epi32_mask,
     TURN_32
@@ -106,7 +142,7 @@ avx512!(
 
 macro_rules! avx2 {
     ($name:ident, $entry:ty, $lanes:literal, $all:literal, $splat:ident, $cmpeq:ident,
-     $sub:ident, $movemask:ident, $cast:ident, $turn:ident) => {
+     $add:ident, $sub:ident, $movemask:ident, $cast:ident, $turn:ident) => {
         impl $name {
             /// Bit per lane: equal.
             ///
@@ -146,6 +182,24 @@ macro_rules! avx2 {
                         _mm256_broadcastsi128_si256(pattern),
                     ))
                 }
+            }
+
+            #[inline(always)]
+            unsafe fn or_differences(self, a: Self, b: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { _mm256_or_si256(self.0, _mm256_xor_si256(a.0, b.0)) })
+            }
+
+            #[inline(always)]
+            unsafe fn and(self, mask: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { _mm256_and_si256(self.0, mask.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the trait's promise.
+                Self(unsafe { $add(self.0, other.0) })
             }
 
             #[inline(always)]
@@ -189,6 +243,7 @@ avx2!(
     0xf,
     _mm256_set1_epi64x,
     _mm256_cmpeq_epi64,
+    _mm256_add_epi64,
     _mm256_sub_epi64,
     _mm256_movemask_pd,
     _mm256_castsi256_pd,
@@ -201,6 +256,7 @@ avx2!(
     0xff,
     _mm256_set1_epi32,
     _mm256_cmpeq_epi32,
+    _mm256_add_epi32,
     _mm256_sub_epi32,
     _mm256_movemask_ps,
     _mm256_castsi256_ps,
@@ -209,3 +265,21 @@ avx2!(
 
 functions!(avx512, Z64, Z32, "avx512f,avx512bw");
 functions!(avx2, Y64, Y32, "avx2");
+
+/// Does some work, compiled for AVX-512.
+///
+/// # Safety
+/// The machine has it.
+#[target_feature(enable = "avx512f,avx512bw,popcnt,bmi1,bmi2,lzcnt")]
+pub(super) unsafe fn run_avx512(work: impl super::Work) {
+    work.run();
+}
+
+/// Does some work, compiled for AVX2.
+///
+/// # Safety
+/// The machine has it.
+#[target_feature(enable = "avx2,popcnt,bmi1,bmi2,lzcnt")]
+pub(super) unsafe fn run_avx2(work: impl super::Work) {
+    work.run();
+}

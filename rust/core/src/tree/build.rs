@@ -1,5 +1,6 @@
 //! Reading and scanning the tables of a depth, and numbering those of the next.
 
+use super::blocks::Blocks;
 use super::runs::{Run, bits, end_changes, join, last_bit, next_end, stretch};
 use super::tally::Tally;
 use super::{
@@ -10,20 +11,22 @@ use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError, is_resident, will_need};
+use crate::memory::Buffer;
 use crate::plan::{Action, Label, Plan, PlanDepth, leaf_address};
-use crate::scan::Scan;
+use crate::scan::{Isa, Scan, Work, prefetch};
 use crate::spec::Pairs;
 use rayon::prelude::*;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Gives each different table of `references` a node, in order of address, and its
 /// number to every slot that refers to it.
-pub(super) fn number<'a>(references: &mut [Reference], slots: &mut [u32]) -> Vec<Node<'a>> {
+pub(super) fn number<'a>(references: &mut [Reference], slots: &mut [u32]) -> Buffer<Node<'a>> {
     // Direct maps come sorted; anything else is worth the threads.
     if !references.is_sorted() {
         references.par_sort_unstable();
     }
-    let mut nodes: Vec<Node<'a>> = Vec::new();
+    let unique = references.chunk_by(|a, b| a.table() == b.table()).count();
+    let mut nodes = Buffer::with_capacity(unique);
     let mut previous = None;
     for reference in references.iter() {
         if previous != Some(reference.table()) {
@@ -40,6 +43,7 @@ pub(super) fn number<'a>(references: &mut [Reference], slots: &mut [u32]) -> Vec
                 child: 0,
                 bitmap: UNIFORM,
                 atoms: UNIFORM,
+                rows: UNIFORM,
                 leaves: 0,
                 others: 0,
                 breaks: 0,
@@ -57,21 +61,34 @@ pub(super) fn scan_level<'a>(
     plan: &'a Plan,
     depth: usize,
     image: &'a dyn PhysicalMemory,
-    mut nodes: Vec<Node<'a>>,
+    mut nodes: Buffer<Node<'a>>,
     options: Options,
     control: &Control,
     damage: &mut Vec<ReadError>,
-) -> Result<(Level<'a>, Vec<Node<'a>>), WalkError> {
+) -> Result<(Level<'a>, Buffer<Node<'a>>), WalkError> {
     let scan = Scan::new(
         options.isa,
         plan.depths[depth].format,
         plan.depths[depth].masks,
     );
+    let of = &plan.depths[depth];
+    let keeps = options.keep_rows && of.distinct && !plan.is_separate();
+    // Two bitmaps a table, and its rows if they are kept.
+    let bitmaps = 2 * of.entries().div_ceil(64);
+    let each = CHUNK.min(nodes.len()) * (bitmaps + if keeps { of.entries() } else { 0 });
     let work = ChunkScan {
+        blocks: Blocks::new(each, nodes.len().div_ceil(CHUNK) * each),
+        block_words: each,
         plan,
         depth,
         image,
+        isa: options.isa,
         scan,
+        room: AtomicUsize::new(if keeps {
+            ROWS_KEPT / 8 + nodes.len() * of.table_bytes() / (8 * ROWS_SHARE)
+        } else {
+            0
+        }),
     };
     let mut chunks: Vec<Chunk> = nodes
         .par_chunks_mut(CHUNK)
@@ -83,16 +100,19 @@ pub(super) fn scan_level<'a>(
         })
         .collect::<Result<_, WalkError>>()?;
     let mut child_bases = Vec::with_capacity(chunks.len());
-    let mut children = Vec::new();
-    let mut references = Vec::new();
+    let count = chunks.iter().map(|chunk| chunk.children.len()).sum();
+    let mut children = Vec::with_capacity(count);
+    let mut references = Buffer::with_capacity(count);
     for chunk in &mut chunks {
         let base = children.len();
         child_bases.push(base);
         children.append(&mut chunk.children);
-        references.extend(chunk.references.drain(..).map(|r| Reference {
-            slot: r.slot + base as u32,
-            ..r
-        }));
+        for reference in &chunk.references {
+            references.push(Reference {
+                slot: reference.slot + base as u32,
+                ..*reference
+            });
+        }
         chunk.children = Vec::new();
         chunk.references = Vec::new();
         damage.append(&mut chunk.damage);
@@ -102,6 +122,7 @@ pub(super) fn scan_level<'a>(
         Level {
             nodes,
             chunks,
+            blocks: work.blocks.finish(),
             child_bases,
             children,
         },
@@ -109,18 +130,37 @@ pub(super) fn scan_level<'a>(
     ))
 }
 
+/// Tables that are read one right after the other: as many as the second-level cache
+/// has room for.
+const GROUP: usize = 8;
+
+/// Bytes of rows' first entries that are kept at a depth in any case, and what part of the
+/// tables' bytes more.
+const ROWS_KEPT: usize = 16 << 20;
+const ROWS_SHARE: usize = 32;
+
 /// What scanning a chunk of tables needs.
 struct ChunkScan<'a> {
     plan: &'a Plan,
     depth: usize,
     image: &'a dyn PhysicalMemory,
+    isa: Isa,
     scan: Scan,
+    blocks: Blocks,
+    /// What a chunk may need of a block.
+    block_words: usize,
+    /// How many rows' first entries may still be kept.
+    room: AtomicUsize,
 }
 
 impl<'a> ChunkScan<'a> {
     fn run(&self, nodes: &mut [Node<'a>]) -> Chunk {
         let depth = &self.plan.depths[self.depth];
         let mut chunk = Chunk::default();
+        let room = self.room.load(Relaxed);
+        chunk.room = room;
+        let mut words;
+        (chunk.block, words) = self.blocks.take(self.block_words);
         for node in nodes.iter_mut() {
             node.source = self.locate(node, depth, &mut chunk);
         }
@@ -131,29 +171,73 @@ impl<'a> ChunkScan<'a> {
             image: self.image,
             known: (1, 0),
         };
-        for i in 0..nodes.len() {
-            let Some(entries) = source_entries(depth, nodes[i].source, &copies) else {
-                continue;
-            };
-            let ahead = nodes
-                .get(i + 1)
-                .and_then(|next| source_entries(depth, next.source, &copies))
-                .unwrap_or(entries);
-            let uniform = self
-                .scan
-                .run(&entries, &ahead, &mut scratch.ends, &mut scratch.jumps);
-            let node = &mut nodes[i];
-            if node.low > node.high {
-                continue;
+        let map = depth.entries().div_ceil(64);
+        let mut ends = vec![0; GROUP * map];
+        let mut jumps = vec![0; GROUP * map];
+        let mut uniform = [false; GROUP];
+        for first in (0..nodes.len()).step_by(GROUP) {
+            let group = first..nodes.len().min(first + GROUP);
+            // The first byte of each table of the next group, so that where they are in
+            // memory is found out for all of them at once.
+            for node in nodes.iter().take(first + 2 * GROUP).skip(first + GROUP) {
+                if let Source::InPlace(bytes) = node.source {
+                    prefetch(bytes.as_ptr(), 1);
+                }
             }
-            node.child = chunk.children.len() as u32;
-            if uniform && !self.needs_settling(node, &entries) {
-                self.note_uniform(node, &entries, &mut chunk, &mut present);
-            } else {
-                self.note_mixed(node, &entries, &mut scratch, &mut chunk, &mut present);
+            // All of a group are read before anything is made of them, so that the
+            // processor has the next table to read while it waits for this one.
+            for i in group.clone() {
+                let Some(entries) = source_entries(depth, nodes[i].source, &copies) else {
+                    continue;
+                };
+                let ahead = nodes
+                    .get(i + 2)
+                    .and_then(|next| source_entries(depth, next.source, &copies))
+                    .unwrap_or(entries);
+                let place = (i - first) * map;
+                uniform[i - first] = self.scan.run(
+                    &entries,
+                    &ahead,
+                    &mut ends[place..place + map],
+                    &mut jumps[place..place + map],
+                );
+            }
+            for i in group {
+                let node = &mut nodes[i];
+                let Some(entries) = source_entries(depth, node.source, &copies) else {
+                    continue;
+                };
+                if node.low > node.high {
+                    continue;
+                }
+                node.child = chunk.children.len() as u32;
+                if uniform[i - first] && !self.needs_settling(node, &entries) {
+                    self.note_uniform(node, &entries, &mut chunk, &mut present);
+                    continue;
+                }
+                let place = (i - first) * map;
+                let ends = &mut ends[place..place + map];
+                let jumps = &jumps[place..place + map];
+                self.sift(node, &entries, ends, jumps, &mut scratch);
+                self.note_mixed(
+                    node,
+                    &entries,
+                    ends,
+                    &mut scratch,
+                    &mut words,
+                    &mut chunk,
+                    &mut present,
+                );
             }
         }
         chunk.copies = copies;
+        self.blocks.give(chunk.block, words);
+        // Chunks that are scanned at the same time may each take what is left; there are
+        // no more of them than threads.
+        let taken = room - chunk.room;
+        let _ = self
+            .room
+            .fetch_update(Relaxed, Relaxed, |room| Some(room.saturating_sub(taken)));
         chunk
     }
 
@@ -238,36 +322,59 @@ impl<'a> ChunkScan<'a> {
     }
 
     /// Takes down what a table has, while it is in the cache.
+    #[allow(clippy::too_many_arguments)]
     fn note_mixed(
         &self,
         node: &mut Node<'a>,
         entries: &Entries<'_>,
+        ends: &[u64],
         scratch: &mut Scratch,
+        words: &mut Buffer<u64>,
         chunk: &mut Chunk,
         present: &mut Presence<'_>,
     ) {
         let depth = &self.plan.depths[self.depth];
-        self.sift(node, entries, scratch);
         let Scratch {
-            ends,
             atoms,
             others,
             tables,
+            rows: kept,
             ..
         } = scratch;
-        node.bitmap = chunk.words.len() as u32;
-        chunk.words.extend_from_slice(ends);
+        node.bitmap = words.len() as u32;
+        words.extend_from_slice(ends);
         node.flat = tables.iter().all(|&word| word == 0);
         if depth.distinct {
-            self.count_bits(node, entries, ends, atoms, others);
-            let entries = usize::from(node.high) - usize::from(node.low) + 1;
-            if node.breaks > 0 && (node.leaves + node.others) as usize != entries {
-                node.atoms = chunk.words.len() as u32;
-                chunk.words.extend_from_slice(atoms);
+            self.isa.run(CountBits {
+                node,
+                entries,
+                ends,
+                atoms,
+                others,
+                separate: self.plan.is_separate(),
+            });
+            let existing = usize::from(node.high) - usize::from(node.low) + 1;
+            if node.breaks > 0 && (node.leaves + node.others) as usize != existing {
+                node.atoms = words.len() as u32;
+                words.extend_from_slice(atoms);
+            }
+            let rows = node.breaks as usize + 1;
+            if node.flat && (2..=chunk.room).contains(&rows) {
+                chunk.room -= rows;
+                kept.clear();
+                self.isa.run(KeepRows {
+                    low: node.low.into(),
+                    entries,
+                    ends,
+                    atoms,
+                    out: kept,
+                });
+                node.rows = words.len() as u32;
+                words.extend_from_slice(kept);
             }
         } else {
             let mut tally = Tally::default();
-            for run in node_runs(depth, node, &chunk.words) {
+            for run in node_runs(depth, node, words) {
                 tally.run(self.plan, depth, entries, run, 0);
             }
             tally.store(node);
@@ -277,36 +384,6 @@ impl<'a> ChunkScan<'a> {
                 self.note_table(entries.get(index), chunk, present);
             }
         }
-    }
-
-    /// Counts rows by the ends of runs, where each run of atoms is one.
-    fn count_bits(
-        &self,
-        node: &mut Node<'_>,
-        entries: &Entries<'_>,
-        ends: &[u64],
-        atoms: &[u64],
-        others: &[u64],
-    ) {
-        let (mut count, mut of_other, mut rows) = (0, 0, 0);
-        for ((&ends, &atoms), &others) in ends.iter().zip(atoms).zip(others) {
-            count += atoms.count_ones();
-            of_other += others.count_ones();
-            rows += (ends & atoms).count_ones();
-        }
-        if count == 0 {
-            return;
-        }
-        if self.plan.is_separate() {
-            rows = count;
-        }
-        node.leaves = count - of_other;
-        node.others = of_other;
-        node.breaks = rows - 1;
-        let first = bits(atoms).next().unwrap_or(0);
-        let last = last_bit(atoms);
-        (node.first, node.first_entry) = (first as u16, entries.get(first));
-        (node.last, node.last_entry) = (last as u16, entries.get(last));
     }
 
     /// Lets runs end before and after leaves at marked addresses.
@@ -331,16 +408,22 @@ impl<'a> ChunkScan<'a> {
     /// Tells which entries of a table are what, and turns what the scan compared into
     /// where runs end: takes jumps for leaves only, and adds changes of a rule that
     /// reads what was not compared.
-    fn sift(&self, node: &Node<'_>, entries: &Entries<'_>, scratch: &mut Scratch) {
+    fn sift(
+        &self,
+        node: &Node<'_>,
+        entries: &Entries<'_>,
+        ends: &mut [u64],
+        jumps: &[u64],
+        scratch: &mut Scratch,
+    ) {
         let depth = &self.plan.depths[self.depth];
         let Scratch {
-            ends,
-            jumps,
             atoms,
             others,
             tables,
             free,
             hits,
+            ..
         } = scratch;
         let (low, high) = (usize::from(node.low), usize::from(node.high));
         for (word, free) in free.iter_mut().enumerate() {
@@ -376,7 +459,7 @@ impl<'a> ChunkScan<'a> {
                     }
                     if atom.label == Label::Leaf && self.plan.compares_addresses() {
                         if depth.stepped == Some(number) {
-                            for ((ends, jumps), hits) in ends.iter_mut().zip(&*jumps).zip(&*hits) {
+                            for ((ends, jumps), hits) in ends.iter_mut().zip(jumps).zip(&*hits) {
                                 *ends |= jumps & hits;
                             }
                         } else {
@@ -491,6 +574,78 @@ impl<'a> ChunkScan<'a> {
     }
 }
 
+/// Counts the rows of a table by the ends of runs, where each run of atoms is one.
+struct CountBits<'r, 'n, 'e> {
+    node: &'r mut Node<'n>,
+    entries: &'r Entries<'e>,
+    ends: &'r [u64],
+    atoms: &'r [u64],
+    /// The atoms of kind other.
+    others: &'r [u64],
+    /// Each atom is a row.
+    separate: bool,
+}
+
+impl Work for CountBits<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            node,
+            entries,
+            ends,
+            atoms,
+            others,
+            separate,
+        } = self;
+        let (mut count, mut of_other, mut rows) = (0, 0, 0);
+        for ((&ends, &atoms), &others) in ends.iter().zip(atoms).zip(others) {
+            count += atoms.count_ones();
+            of_other += others.count_ones();
+            rows += (ends & atoms).count_ones();
+        }
+        if count == 0 {
+            return;
+        }
+        if separate {
+            rows = count;
+        }
+        node.leaves = count - of_other;
+        node.others = of_other;
+        node.breaks = rows - 1;
+        let first = bits(atoms).next().unwrap_or(0);
+        let last = last_bit(atoms);
+        (node.first, node.first_entry) = (first as u16, entries.get(first));
+        (node.last, node.last_entry) = (last as u16, entries.get(last));
+    }
+}
+
+/// Adds the first entry of each row of a flat table to `out`.
+struct KeepRows<'r, 'e> {
+    /// The first entry that exists.
+    low: usize,
+    entries: &'r Entries<'e>,
+    ends: &'r [u64],
+    atoms: &'r [u64],
+    out: &'r mut Vec<u64>,
+}
+
+impl Work for KeepRows<'_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        // What lies before the first entry that exists ends there.
+        let mut ended = 1;
+        let words = self.ends.iter().zip(self.atoms).enumerate();
+        for (word, (&ends, &atoms)) in words.skip(self.low / 64) {
+            let mut starts = ends << 1 | ended;
+            if word == self.low / 64 {
+                starts |= 1 << (self.low % 64);
+            }
+            ended = ends >> 63;
+            self.entries.select(word * 64, starts & atoms, self.out);
+        }
+    }
+}
+
 /// Has tables that are not in memory read from the disk, all at once and only they: a
 /// page fault waits for one, and brings in what lies around it. Asking is not free, so a
 /// few of the tables tell for all of them.
@@ -512,8 +667,6 @@ fn read_ahead(nodes: &[Node<'_>]) {
 
 /// Bitmaps of one table, used for one after the other.
 struct Scratch {
-    ends: Vec<u64>,
-    jumps: Vec<u64>,
     /// Entries that are atoms; those of them of kind other; entries of kind table.
     atoms: Vec<u64>,
     others: Vec<u64>,
@@ -521,19 +674,20 @@ struct Scratch {
     /// Entries that no rule has matched so far, and those that the last one did.
     free: Vec<u64>,
     hits: Vec<u64>,
+    /// The first entry of each row.
+    rows: Vec<u64>,
 }
 
 impl Scratch {
     fn new(depth: &PlanDepth) -> Self {
         let map = || vec![0; depth.entries().div_ceil(64)];
         Self {
-            ends: map(),
-            jumps: map(),
             atoms: map(),
             others: map(),
             tables: map(),
             free: map(),
             hits: map(),
+            rows: Vec::new(),
         }
     }
 }

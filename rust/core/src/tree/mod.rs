@@ -6,6 +6,7 @@
 //! end (a bitmap, or nothing where it is one run) and what joining it to its
 //! neighbours needs; values are read again when they are wanted.
 
+mod blocks;
 mod build;
 mod runs;
 mod tally;
@@ -19,6 +20,7 @@ use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
+use crate::memory::Buffer;
 use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
 use crate::scan::{Isa, prefetch};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -30,6 +32,11 @@ const UNIFORM: u32 = u32::MAX;
 /// Tables that a thread takes at a time: enough to make the hand-over cheap, few
 /// enough to balance skewed trees.
 const CHUNK: usize = 256;
+
+/// How many tables ahead they are asked for: enough for memory to answer, few enough for
+/// the nearest cache. First comes what is known of one, then what that points to.
+const NODES_AHEAD: usize = 8;
+const ROWS_AHEAD: usize = 4;
 
 /// What others see and say of a walk while it runs.
 #[derive(Debug, Default)]
@@ -61,6 +68,9 @@ impl Control {
 pub struct Options {
     /// Instruction set of the scan.
     pub isa: Isa,
+    /// The rows will be written, not only counted: what they start with is kept, as far
+    /// as there is room for it, so that no table has to be read twice.
+    pub keep_rows: bool,
 }
 
 /// Where a table's bytes are.
@@ -90,10 +100,12 @@ struct Node<'a> {
     high: u16,
     /// First child, in the chunk's children.
     child: u32,
-    /// Offset of the bitmap of the runs' ends, in the chunk's words.
+    /// Offset of the bitmap of the runs' ends, in the chunk's block.
     bitmap: u32,
     /// Offset of the bitmap of the atoms, where they are some of the entries only.
     atoms: u32,
+    /// Offset of the first entry of each row, where they are kept.
+    rows: u32,
     leaves: u32,
     others: u32,
     /// Ends of rows inside, not counting the last one.
@@ -107,11 +119,14 @@ struct Node<'a> {
 /// What the scan of a chunk of tables leaves beside the nodes.
 #[derive(Default)]
 struct Chunk {
-    words: Vec<u64>,
+    /// Number of the block that it wrote to.
+    block: u32,
     copies: Vec<u8>,
     children: Vec<u32>,
     references: Vec<Reference>,
     damage: Vec<ReadError>,
+    /// How many rows' first entries may still be kept.
+    room: usize,
 }
 
 /// A table entry's target, until the tables of the next depth are numbered.
@@ -131,8 +146,10 @@ impl Reference {
 
 /// The tables of one depth.
 struct Level<'a> {
-    nodes: Vec<Node<'a>>,
+    nodes: Buffer<Node<'a>>,
     chunks: Vec<Chunk>,
+    /// What nodes' offsets point into; each chunk has one of them.
+    blocks: Vec<Buffer<u64>>,
     /// By chunk: where its children start in `children`.
     child_bases: Vec<usize>,
     /// Nodes of the next depth, in the order of the entries that point there.
@@ -143,6 +160,7 @@ struct Level<'a> {
 pub struct Tree<'a> {
     plan: &'a Plan,
     image: &'a dyn PhysicalMemory,
+    isa: Isa,
     levels: Vec<Level<'a>>,
     /// Node of each root, in the order they were given.
     roots: Vec<u32>,
@@ -203,6 +221,7 @@ impl<'a> Tree<'a> {
         let mut tree = Self {
             plan,
             image,
+            isa: options.isa,
             levels: Vec::new(),
             roots: slots,
             damage: Vec::new(),
@@ -224,6 +243,12 @@ impl<'a> Tree<'a> {
             }
         }
         Ok(tree)
+    }
+
+    /// The instruction set that it was scanned with.
+    #[inline]
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The plan it was built by.
@@ -272,6 +297,13 @@ impl<'a> Tree<'a> {
         &self.levels[table.depth].chunks[table.node as usize / CHUNK]
     }
 
+    /// The block that a table's bitmaps are in.
+    #[inline]
+    fn words(&self, table: Table) -> &[u64] {
+        let block = self.chunk(table).block;
+        &self.levels[table.depth].blocks[block as usize]
+    }
+
     /// Where a table is.
     #[inline]
     pub fn pa(&self, table: Table) -> u64 {
@@ -314,11 +346,7 @@ impl<'a> Tree<'a> {
                 last: 0,
             };
         }
-        node_runs(
-            &self.plan.depths[table.depth],
-            node,
-            &self.chunk(table).words,
-        )
+        node_runs(&self.plan.depths[table.depth], node, self.words(table))
     }
 
     /// Leaves and other entries of a table itself.
@@ -416,13 +444,21 @@ impl<'a> Tree<'a> {
     #[inline]
     pub fn rows(&self, table: Table) -> (Option<&[u64]>, Option<&[u64]>) {
         let node = self.node(table);
-        let words = &self.chunk(table).words;
+        let words = self.words(table);
         let count = self.plan.depths[table.depth].entries().div_ceil(64);
         let map = |at: u32| {
             let first = at as usize;
             (at != UNIFORM).then(|| &words[first..first + count])
         };
         (map(node.bitmap), map(node.atoms))
+    }
+
+    /// The first entry of each row of such a table, where they were kept.
+    #[inline]
+    pub fn row_entries(&self, table: Table) -> Option<&[u64]> {
+        let node = self.node(table);
+        let first = node.rows as usize;
+        (node.rows != UNIFORM).then(|| &self.words(table)[first..=first + node.breaks as usize])
     }
 
     /// Index of the first and the last atom of a flat table that has any.
@@ -478,24 +514,47 @@ impl Children<'_, '_> {
         (node != ABSENT && !self.tree.is_absent(table)).then_some(table)
     }
 
-    /// Asks for the table `count` further on, if its rows will have to be read.
+    /// The table `count` further on.
     #[inline]
-    pub fn prefetch(&self, count: usize) {
+    fn ahead(&self, count: usize) -> Option<Table> {
         let tree = self.tree;
         if tree.is_last(self.depth) {
-            return;
+            return None;
         }
         match tree.levels[self.depth].children.get(self.slot + count) {
-            None | Some(&ABSENT) => {}
-            Some(&node) => {
-                let table = Table {
-                    depth: self.depth + 1,
-                    node,
-                };
-                if tree.node(table).bitmap != UNIFORM {
-                    prefetch(&tree.entries(table));
-                }
-            }
+            None | Some(&ABSENT) => None,
+            Some(&node) => Some(Table {
+                depth: self.depth + 1,
+                node,
+            }),
+        }
+    }
+
+    /// Asks for what is known of the tables further on.
+    #[inline]
+    pub fn prefetch_node(&self) {
+        if let Some(table) = self.ahead(NODES_AHEAD) {
+            let node = std::ptr::from_ref(self.tree.node(table));
+            prefetch(node.cast(), size_of::<Node<'_>>());
+        }
+    }
+
+    /// Asks for what writing the rows of the tables further on will need.
+    #[inline]
+    pub fn prefetch(&self) {
+        let tree = self.tree;
+        self.prefetch_node();
+        let Some(table) = self.ahead(ROWS_AHEAD) else {
+            return;
+        };
+        let node = tree.node(table);
+        if node.rows != UNIFORM {
+            let words = &tree.words(table)[node.bitmap as usize..];
+            let count = (node.rows - node.bitmap) as usize + node.breaks as usize + 1;
+            prefetch(words.as_ptr().cast(), count * 8);
+        } else if node.bitmap != UNIFORM {
+            let entries = tree.entries(table);
+            prefetch(entries.as_ptr(), entries.len() * entries.format().bytes);
         }
     }
 

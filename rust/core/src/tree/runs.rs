@@ -57,7 +57,7 @@ pub(super) fn next_end(words: &[u64], from: usize) -> usize {
 }
 
 /// Indexes of the set bits, ascending.
-#[inline]
+#[inline(always)]
 pub(crate) fn bits(words: &[u64]) -> impl Iterator<Item = usize> {
     words.iter().enumerate().flat_map(|(word, &bits)| {
         let mut rest = bits;
@@ -77,7 +77,7 @@ pub(super) fn last_bit(words: &[u64]) -> usize {
 }
 
 /// A word of the bitmap whose bits from `low` to `high` are set.
-#[inline]
+#[inline(always)]
 pub(crate) fn stretch(word: usize, low: usize, high: usize) -> u64 {
     let (first, last) = (word * 64, word * 64 + 63);
     if low > last || high < first {

@@ -118,7 +118,10 @@ fn too_many_rows_are_counted_and_not_written() {
         emit(fold, &[ALL], 5, true, control)
     })
     .unwrap();
-    assert_eq!(cut.columns.start, [0, PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE]);
+    assert_eq!(
+        cut.columns.start[..],
+        [0, PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE]
+    );
     let whole = Totals {
         rows: 16,
         leaves: 16,

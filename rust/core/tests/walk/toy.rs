@@ -162,7 +162,10 @@ pub fn folded<T>(
 ) -> Result<T, WalkError> {
     let memory = memory(tables);
     let control = Control::default();
-    let options = Options { isa: Isa::Scalar };
+    let options = Options {
+        isa: Isa::Scalar,
+        keep_rows: true,
+    };
     let tree = Tree::build(plan, &*memory, &[Pa(0)], options, &control)?;
     let fold = Fold::new(&tree, 1, &control)?;
     work(&fold, &control)
