@@ -126,9 +126,10 @@ def _elsewhere(image: PhysicalMemory, best: _unknown.Trees | None) -> int | None
     if not isinstance(image, _fastwalk.Image):
         return None
     found, most = None, 0 if best is None else best.weight
-    for base in _base.USUAL:
+    for base in sorted({start for family in families() for start in family.memory_starts}):
         moved = image.moved(base)
-        other = None if moved is None else _unknown.trees(Memory(moved), families())
+        likely = [family for family in families() if base in family.memory_starts]
+        other = None if moved is None else _unknown.trees(Memory(moved), likely)
         if other is not None and other.weight > most:
             found, most = base, other.weight
     return found

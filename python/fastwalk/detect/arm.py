@@ -18,6 +18,7 @@ class Arm(Family):
     arch = "arm"
     machines = r"armv?[4-8][a-z]*l|arm"
     elf_machines = (40,)
+    memory_starts = (0x4000_0000, 0x8000_0000)  # as on arm64
     all_modes = ("arm-short", "arm-lpae")
     word_bytes = 4
     # ARM_PATCH_PHYS_VIRT wants 2 MiB (arch/arm/Kconfig), older kernels more.

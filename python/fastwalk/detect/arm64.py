@@ -50,6 +50,7 @@ class Arm64(Family):
     arch = "arm64"
     machines = r"aarch64"
     elf_machines = (183,)
+    memory_starts = (0x4000_0000, 0x8000_0000)  # QEMU's virt machine, many boards
     registers = ("ttbr0_el1", "ttbr1_el1", "tcr_el1")
     all_modes = _MODES
     # Bits 11:2 are ignored in table descriptors and Linux leaves them 0, while every page

@@ -19,9 +19,6 @@ from .markers import MarkerArray
 from .memory import Memory, PhysicalMemory
 from .translate import path, place, rule_of, translate
 
-USUAL = (0x4000_0000, 0x8000_0000)
-"""Where memory begins on arm and arm64, and on riscv64, as QEMU has them (hw/arm/virt.c,
-hw/riscv/virt.c) and many boards."""
 _STEPS = (1 << 30, 1 << 28, 1 << 24, 1 << 21)
 """What the beginning of memory is a multiple of; the likeliest first."""
 _MOST = 1 << 13

@@ -37,6 +37,8 @@ class Family(ABC):
     allow others. It keeps a scan from taking last tables for higher ones."""
     image_align: ClassVar[int] = 2 << 20
     """What VA - PA of the kernel image is a multiple of."""
+    memory_starts: ClassVar[tuple[int, ...]] = ()
+    """Where the memory of its machines begins, if not at 0, as a rule."""
     image_low: ClassVar[int] = 0xFFFF_0000_0000_0000
     """The lowest VA that the kernel image can have."""
     tables: ClassVar[tuple[MarkerTable, ...]]

@@ -27,6 +27,7 @@ class Riscv64(Family):
     arch = "riscv64"
     machines = r"riscv64"
     elf_machines = (243,)
+    memory_starts = (0x8000_0000,)  # QEMU's virt machine, SiFive's boards
     all_modes = tuple(f"riscv64-sv{bits}" for bits in (48, 39, 57))
     tables = (
         MarkerTable(

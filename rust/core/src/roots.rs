@@ -20,6 +20,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Read at a time; stays in the second-level cache.
 const BLOCK: u64 = 512 << 10;
+/// Pages of zeros are passed over where many roots would fit into one.
+const PAGE: u64 = 4096;
 /// Entries of a place that are looked at first.
 const FIRST: usize = 64;
 /// How far before they are looked at they are asked for.
@@ -178,7 +180,19 @@ impl Scan<'_> {
                 None => continue,
             };
             let part = |at: u64, len| usize::try_from(at).ok().and_then(|at| raw.get(at, len));
+            // Small roots: hundreds would fit into a page, and many pages are zeros.
+            let small = self.wanted.align < PAGE && size as u64 <= self.wanted.align;
+            let mut zeros_until = 0;
             let reads_as_root = |at: &u64| {
+                if small
+                    && at.is_multiple_of(PAGE)
+                    && part(*at, PAGE as usize).is_some_and(|page| self.is_zero(page))
+                {
+                    zeros_until = at + PAGE;
+                }
+                if *at < zeros_until {
+                    return false;
+                }
                 // Little is read of each place, so none is near enough to the one before.
                 if let Some(soon) = part(at + AHEAD, size.min(FIRST * self.root.format.bytes)) {
                     scan::prefetch(soon.as_ptr(), soon.len());
@@ -195,6 +209,16 @@ impl Scan<'_> {
                     && self.plausible(RawBytes::from_slice(buffer))
             })
             .collect()
+    }
+
+    /// Whether a page is all zeros.
+    fn is_zero(&self, page: RawBytes<'_>) -> bool {
+        let entries = Entries::new(page, self.root.format);
+        let mut zeros = [0; PAGE as usize / 4 / 64];
+        self.scan.sift(&entries, self.all_bits, 0, &mut zeros);
+        zeros[..entries.len() / 64]
+            .iter()
+            .all(|word| *word == u64::MAX)
     }
 
     /// Whether a table reads as a root: it leads somewhere, and no entry makes no sense.
