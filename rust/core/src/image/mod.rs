@@ -292,7 +292,8 @@ static NOT_IMAGES: &[(usize, &[u8], &str, &str)] = &[
         0,
         b"QFI\xfb",
         "a QCOW2 disk image",
-        "dump the memory of the machine (virsh dump --memory-only, QEMU's dump-guest-memory)",
+        "dump the memory of the machine (virsh dump --memory-only, QEMU's dump-guest-memory; \
+         what savevm put into it after loadvm)",
     ),
     (
         0,
