@@ -247,19 +247,27 @@ pub(super) unsafe fn sift<V: Vector>(
             V::splat(V::Entry::from_mask(value)),
         )
     };
-    let all = !0 >> (64 - V::LANES);
-    for (word, hits) in hits[..len.div_ceil(64)].iter_mut().enumerate() {
-        let first = word * 64;
-        let mut found = 0;
-        for lane in (0..64.min(len - first)).step_by(V::LANES) {
+    for (word, hits) in hits[..len.div_ceil(BLOCK)].iter_mut().enumerate() {
+        let first = word * BLOCK;
+        let mut others = 0;
+        let mut test = |lane: usize| {
             // SAFETY: len is a multiple of LANES, so the register ends with the table
             // or before.
             unsafe {
                 let here = V::load(table.add((first + lane) * V::Entry::BYTES));
-                found |= (here.differ(value, mask) ^ all) << lane;
+                others |= here.differ(value, mask) << lane;
+            }
+        };
+        if len - first >= BLOCK {
+            for lane in (0..BLOCK).step_by(V::LANES) {
+                test(lane);
+            }
+        } else {
+            for lane in (0..len - first).step_by(V::LANES) {
+                test(lane);
             }
         }
-        *hits = found;
+        *hits = !others & !0 >> (BLOCK - BLOCK.min(len - first));
     }
 }
 
