@@ -336,6 +336,20 @@ impl Store {
 /// Length that stands for a device without an end: the largest file offset.
 const DEVICE_LEN: u64 = i64::MAX as u64;
 
+/// True for /dev/null, /dev/zero and their like, which give the same at every offset: all
+/// devices of major number 1 but /dev/mem (`Documentation/admin-guide/devices.txt`).
+#[cfg(target_os = "linux")]
+fn is_endless(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = metadata.rdev();
+    libc::major(device) == 1 && libc::minor(device) != 1
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_endless(_: &std::fs::Metadata) -> bool {
+    false
+}
+
 fn empty(name: &str) -> ImageError {
     ImageError::new(ImageErrorKind::Empty, name, "the file is empty")
         .hint("check how it was made or copied")
@@ -347,8 +361,18 @@ fn device_len(file: &File, name: &str) -> Result<u64, ImageError> {
     use std::io::{Seek, SeekFrom};
     use std::os::unix::fs::FileTypeExt;
     let io_error = |error: io::Error| ImageError::io(name, &error);
-    let kind = file.metadata().map_err(io_error)?.file_type();
+    let metadata = file.metadata().map_err(io_error)?;
+    let kind = metadata.file_type();
     if kind.is_char_device() {
+        let mut file = file;
+        if file.rewind().is_err() || is_endless(&metadata) {
+            return Err(ImageError::new(
+                ImageErrorKind::Unsupported,
+                name,
+                "is a character device, but not one of memory",
+            )
+            .hint("give /dev/mem, /proc/kcore or a file"));
+        }
         return Ok(DEVICE_LEN);
     }
     if kind.is_block_device() {

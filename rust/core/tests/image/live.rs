@@ -32,10 +32,17 @@ fn kcore_and_mem_are_read_or_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn a_device_without_memory_is_an_image_without_bytes() {
-    let image = open_path(Path::new("/dev/null")).unwrap();
-    assert_eq!(image.describe().format, "device");
-    let mut buf = [0; 8];
-    assert!(image.read(Pa(0), &mut buf).is_err());
+fn devices_that_are_not_memory_are_refused() {
+    for path in ["/dev/null", "/dev/zero", "/dev/full"] {
+        let error = open_path(Path::new(path)).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, ImageErrorKind::Unsupported);
+        let text = error.to_string();
+        assert!(text.starts_with(path), "{text}");
+        assert!(
+            text.contains("not one of memory") && text.contains("/dev/mem"),
+            "{text}"
+        );
+    }
 }
