@@ -58,11 +58,20 @@ impl ImageError {
 
     /// The operating system's refusal to do something with `file`.
     pub fn io(file: &str, error: &io::Error) -> Self {
-        let mut result = Self::new(ImageErrorKind::Io, file, error.to_string());
+        let text = error.to_string();
+        // The number goes into a field of its own.
+        let what = text.split(" (os error").next().unwrap_or(&text);
+        let mut result = Self::new(ImageErrorKind::Io, file, what);
         result.os_error = error.raw_os_error();
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            result.hint = "check the permissions, or run as a user who may read it".to_owned();
-        }
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "check the name, and the folder it is looked for in",
+            io::ErrorKind::PermissionDenied => {
+                "check the permissions, or run as a user who may read it"
+            }
+            io::ErrorKind::IsADirectory => "give the file in it that has the memory",
+            _ => "",
+        };
+        result.hint = hint.to_owned();
         result
     }
 
