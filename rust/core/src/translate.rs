@@ -95,6 +95,14 @@ struct Walker {
     done: bool,
 }
 
+impl Walker {
+    /// All that the next step depends on: the entry, `index` of the table, and what came
+    /// from above.
+    fn at(&self, index: u64) -> (u64, u64, u64, u64, u8) {
+        (self.table, self.low, self.high, index, self.path)
+    }
+}
+
 impl<'a> Translator<'a> {
     /// Through `root`, for addresses within `spans`.
     pub fn new(plan: &'a Plan, image: &'a dyn PhysicalMemory, root: Pa, spans: &'a [Span]) -> Self {
@@ -210,18 +218,39 @@ impl<'a> Translator<'a> {
         for depth in 0..self.plan.depths.len() {
             // All of a depth's entries are asked for before the first one is waited for.
             let mut places = [None; BATCH];
+            let mut last = None;
             for (walker, place) in walkers.iter().zip(&mut places) {
-                if !walker.done {
+                if walker.done {
+                    continue;
+                }
+                let here = walker.at(self.index(walker, depth));
+                if last != Some(here) {
                     *place = self.place(walker, depth);
                 }
+                last = Some(here);
             }
+            // Addresses near each other, as sorted ones are, share most of the way: the
+            // step of the one before is theirs, too.
+            let mut known = None;
             for (i, walker) in walkers.iter_mut().enumerate() {
                 if walker.done {
+                    continue;
+                }
+                let here = walker.at(self.index(walker, depth));
+                if let Some((there, next)) = known
+                    && there == here
+                {
+                    *walker = Walker {
+                        offset: walker.offset,
+                        ..next
+                    };
                     continue;
                 }
                 if let Some(translation) = self.step(walker, depth, places[i])? {
                     walker.done = true;
                     put(i, translation);
+                } else {
+                    known = Some((here, *walker));
                 }
             }
         }
