@@ -106,7 +106,7 @@ macro_rules! neon {
                 // SAFETY: PRFM is a hint and faults nowhere.
                 unsafe {
                     std::arch::asm!(
-                        "prfm pldl2keep, [{at}]",
+                        "prfm pldl1keep, [{at}]",
                         at = in(reg) at,
                         options(nostack, preserves_flags, readonly)
                     );

@@ -169,10 +169,12 @@ fn machine_has(isa: Isa) -> bool {
     let has = |flag: &str| {
         cfg!(target_arch = "x86_64") && flags.split_whitespace().any(|word| word == flag)
     };
+    // Linux calls lzcnt by AMD's name for what brought it.
+    let counts = ["popcnt", "bmi1", "bmi2", "abm"].into_iter().all(has);
     match isa {
         Isa::Scalar => true,
-        Isa::Avx2 => has("avx2"),
-        Isa::Avx512 => has("avx512f") && has("avx512bw"),
+        Isa::Avx2 => has("avx2") && counts,
+        Isa::Avx512 => has("avx512f") && has("avx512bw") && counts,
         Isa::Neon => cfg!(target_arch = "aarch64"),
     }
 }

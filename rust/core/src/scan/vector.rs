@@ -65,8 +65,7 @@ pub(super) unsafe trait Vector: Copy {
     /// See the trait.
     unsafe fn jumps(self, next: Self, mask: Self, step: Self) -> u64;
 
-    /// Asks for the cache line at `at`, to be had from the second-level cache: of it
-    /// more can be on their way than of the first. Any address will do.
+    /// Asks for the cache line at `at`. Any address will do.
     ///
     /// # Safety
     /// See the trait.

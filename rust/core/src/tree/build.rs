@@ -130,9 +130,12 @@ pub(super) fn scan_level<'a>(
     ))
 }
 
-/// Tables that are read one right after the other: as many as the second-level cache
-/// has room for.
+/// Tables that are read one right after the other: as many as the nearest cache has room
+/// for, which holds them until it is known what they have.
 const GROUP: usize = 8;
+
+/// How many tables ahead one is asked for while another is read.
+const AHEAD: usize = 2;
 
 /// Bytes of rows' first entries that are kept at a depth in any case, and what part of the
 /// tables' bytes more.
@@ -191,7 +194,7 @@ impl<'a> ChunkScan<'a> {
                     continue;
                 };
                 let ahead = nodes
-                    .get(i + 2)
+                    .get(i + AHEAD)
                     .and_then(|next| source_entries(depth, next.source, &copies))
                     .unwrap_or(entries);
                 let place = (i - first) * map;
