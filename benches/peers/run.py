@@ -264,7 +264,7 @@ def seconds_of(seconds: float) -> str:
 def cell(result: Found | None, aim: float | None = None) -> str:
     """Seconds, how many times as fast fastwalk is, and what else there is to say."""
     if result is None:
-        return ""
+        return "not run"
     if result.get("missing"):
         return "not there (`make peers`)"
     seconds = result["seconds"]
