@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 
 README = Path(__file__).parent / "README.md"
@@ -30,6 +31,9 @@ def machine() -> str:
         lines = Path(path).read_text().splitlines()
         return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
 
+    command = ["git", "-C", str(README.parent), "log", "-1", "--format=%h", "--", "../rust"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    commit = told.stdout.strip() or "no commit"
     memory = int(field("/proc/meminfo", "MemTotal").split()[0]) / (1 << 20)
     return (
         f"The figures below: {field('/proc/cpuinfo', 'model name')} (family "
@@ -38,5 +42,5 @@ def machine() -> str:
         f"{len(os.sched_getaffinity(0))} processors, {memory:.0f} GiB, scans with "
         f"{_fastwalk.isas()[-1]}; Linux {platform.release().split('-')[0]}, Python "
         f"{platform.python_version()}, NumPy {numpy.__version__}, "
-        f"fastwalk {_fastwalk.__version__}, one thread where nothing else is said."
+        f"fastwalk {_fastwalk.__version__} at {commit}, one thread where nothing else is said."
     )

@@ -260,11 +260,11 @@ def main() -> None:
                 found |= in_a_process(name, str(number), threads)
             results[kind].append({"name": name, "gib" if kind == "sizes" else kind: number} | found)
             print(results[kind][-1], flush=True)
+            results["sizes"].sort(key=lambda case: (list(NAMES).index(case["name"]), case["bytes"]))
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             if kind == "sizes" and number > STAYS and not options.keep:
                 for path in images.FOLDER.glob(f"{name}-{number}.*"):
                     path.unlink()
-    results["sizes"].sort(key=lambda case: (list(NAMES).index(case["name"]), case["bytes"]))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     write(results)
 
 
