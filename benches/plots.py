@@ -62,10 +62,8 @@ def draw(
         """Bytes of tables along x."""
         sizes = [case["bytes"] for case in cases]
         axes.set_xscale("log", base=2)
-        labels = [
-            f"{size >> 20} MiB" if size < 1 << 30 else f"{round(size / (1 << 30))} GiB"
-            for size in sizes
-        ]
+        mib = [case["gib"] * 2 for case in cases]
+        labels = [f"{size} MiB" if size < 1024 else f"{size >> 10} GiB" for size in mib]
         axes.set_xticks(sizes, labels)
         axes.minorticks_off()
 
