@@ -274,8 +274,10 @@ mod mapped {
         use std::ptr::NonNull;
         use std::sync::{Mutex, PoisonError};
 
-        /// Bytes that are kept at most.
+        /// Bytes that are kept at most, in all and of one mapping: what a walk of some
+        /// hundred MiB of tables needs. To bigger ones the faults matter less.
         const KEPT: usize = 32 << 20;
+        const PIECE: usize = 8 << 20;
 
         struct Piece(NonNull<u8>, usize);
 
@@ -295,7 +297,7 @@ mod mapped {
         pub(super) fn give(start: NonNull<u8>, bytes: usize, again: bool) {
             let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
             let kept: usize = pieces.iter().map(|piece| piece.1).sum();
-            if again && kept + bytes <= KEPT {
+            if again && bytes <= PIECE && kept + bytes <= KEPT {
                 pieces.push(Piece(start, bytes));
             } else {
                 // SAFETY: mapped with this length, and nobody has a reference any more.
