@@ -101,6 +101,31 @@ class Walked:
             budget=1 << 40,
         )
 
+    def walk_roots(self) -> _fastwalk.Walked:
+        """All of an image's roots in one walk, one thread."""
+        spans = [
+            (root, first, last, base)
+            for root in range(len(self.made.roots))
+            for _, first, last, base in self.space._spans(None, None)
+        ]
+        return _fastwalk.walk(
+            self.image.inner,
+            self.space.mode.plan,
+            self.made.roots,
+            spans,
+            coalesce="attributes",
+            budget=1 << 40,
+            threads=1,
+        )
+
+    def check_roots(self) -> None:
+        """Fails where they are not what the image was made to give."""
+        found, answer = self.walk_roots(), self.made.answer
+        assert (len(found.start), found.totals.leaves) == (answer["rows"], answer["leaves"])
+        assert sum(found.totals.tables) == sum(self.made.tables)
+        start = np.frombuffer(found.start, np.uint64)
+        assert int(start.sum(dtype=np.uint64)) == answer["start"]
+
     def read(self, isa: str = "avx512", threads: int = 1, ahead: bool = False) -> float:
         """R: seconds of a plain read of the same tables in the same order."""
         seconds: float = self.map.read(self.tables, PAGE, isa, threads, ahead)[1]

@@ -27,14 +27,12 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent)]
 
 import images  # noqa: E402
-import numpy as np  # noqa: E402
 import plots  # noqa: E402
 import readme  # noqa: E402
 from limits import limits  # noqa: E402
 from measure import Walked, check, in_turn, warm  # noqa: E402
 
 import fastwalk as fw  # noqa: E402
-from fastwalk import _fastwalk  # noqa: E402
 
 RESULTS = Path(__file__).parent / "scaling.json"
 NAMES = {"direct4k": "uniform", "frag": "fragmented", "sparse": "sparse"}
@@ -110,33 +108,11 @@ def by_roots(roots: int) -> Found:
     made = images.get("fleet", 64, processes=roots)
     rows = made.answer["rows"]
     walked = Walked(made)
-    space = walked.space
-    spans = [
-        (root, first, last, base)
-        for root in range(roots)
-        for _, first, last, base in space._spans(None, None)
-    ]
-
-    def walk() -> _fastwalk.Walked:
-        return _fastwalk.walk(
-            walked.image.inner,
-            space.mode.plan,
-            made.roots,
-            spans,
-            coalesce="attributes",
-            budget=1 << 40,
-            threads=1,
-        )
-
-    result = walk()
-    start = int(np.frombuffer(result.start, np.uint64).sum(dtype=np.uint64))
-    assert (len(result.start), start) == (rows, made.answer["start"])
-    assert result.totals.leaves == made.answer["leaves"]
-    del result
-    most = peak(walk)
+    walked.check_roots()
+    most = peak(walked.walk_roots)
     times = in_turn(
         {
-            "walk": walk,
+            "walk": lambda: walked.walk_roots() and None,
             "read": walked.read,
             "write": lambda: limits.write_columns(rows, WIDTHS, True, 1),
         },

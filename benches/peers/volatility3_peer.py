@@ -39,7 +39,8 @@ class Memory(interfaces.layers.DataLayerInterface):  # type: ignore[misc]  # not
         return os.pread(self.file, length, SKIP + offset)
 
     def write(self, offset: int, data: bytes) -> None:
-        raise NotImplementedError
+        """Layers have to have it; the image is not written to."""
+        raise PermissionError("the image is only read")
 
 
 def walk(job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
@@ -154,12 +155,12 @@ def _writable(path: str | os.PathLike[str] | BinaryIO) -> Any:
         ) from None
 
 
-class Columnar:
+class Columnar(ABC):
     """What becomes a :class:`Frame`."""
 
+    @abstractmethod
     def frame(self, *, decoded: bool = False) -> Frame:
         """The columns as a frame, without a copy; ``decoded`` adds what people read."""
-        raise NotImplementedError
 
     def stored(self, *, decoded: bool = False) -> Frame:
         """The frame as files keep it, with all that its metadata can say."""

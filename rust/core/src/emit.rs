@@ -55,7 +55,7 @@ struct Piecework {
 
 /// Counts the rows of some spans. Rows are not joined across roots.
 pub fn total(fold: &Fold<'_, '_>, spans: &[Span]) -> Totals {
-    let (work, _) = plan_work(fold, spans, 1);
+    let work = plan_work(fold, spans, 1);
     totals(&work)
 }
 
@@ -81,7 +81,7 @@ pub fn emit(
     control: &Control,
 ) -> Result<Emitted, WalkError> {
     let threads = rayon::current_num_threads();
-    let (work, _) = plan_work(fold, spans, threads);
+    let work = plan_work(fold, spans, threads);
     let total = totals(&work);
     if total.rows > budget && !truncate {
         return Err(WalkError::Budget {
@@ -135,7 +135,7 @@ pub fn emit(
 }
 
 /// Cuts spans into parts, counts them, and says how they hang together.
-fn plan_work(fold: &Fold<'_, '_>, spans: &[Span], threads: usize) -> (Vec<Piecework>, ()) {
+fn plan_work(fold: &Fold<'_, '_>, spans: &[Span], threads: usize) -> Vec<Piecework> {
     let plan = fold.tree().plan();
     let pieces: Vec<(usize, Span)> = spans
         .iter()
@@ -169,7 +169,7 @@ fn plan_work(fold: &Fold<'_, '_>, spans: &[Span], threads: usize) -> (Vec<Piecew
             rows,
         });
     }
-    (work, ())
+    work
 }
 
 /// Cuts a span into at most about `count` pieces of about equal numbers of rows.
