@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -211,19 +211,21 @@ class Findings(Columnar):
             )
         return Frame(columns, categories, {"what": "findings"})
 
-    def write_baseline(self, path: Path) -> None:
+    def write_baseline(self, path: str | os.PathLike[str]) -> None:
         """Writes a file that accepts all of these. FastwalkError."""
         accepted = sorted({finding.fingerprint for finding in self})
         text = json.dumps({"fastwalk-baseline": BASELINE, "accepted": accepted}, indent=1)
         try:
-            path.write_text(text + "\n", encoding="utf-8")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
         except OSError as error:
             raise FastwalkError(f"{path}: {error.strerror}; give a file to write to") from None
 
-    def without(self, baseline: Path) -> Findings:
+    def without(self, baseline: str | os.PathLike[str]) -> Findings:
         """Without what a baseline accepts. FastwalkError."""
         try:
-            data = json.loads(baseline.read_bytes())
+            with open(baseline, "rb") as file:
+                data = json.load(file)
             known = frozenset(data["accepted"]) if data["fastwalk-baseline"] == BASELINE else None
         except OSError as error:
             raise FastwalkError(

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import fastwalk
 from fastwalk._fastwalk import isas
@@ -17,7 +13,6 @@ from fastwalk.errors import FastwalkError
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace, Image
-    from fastwalk.frames import Frame
     from fastwalk.mappings import Mappings
     from fastwalk.spaces import Spaces
 
@@ -210,100 +205,6 @@ def labels(space: AddressSpace) -> Callable[[int], str]:
     return label
 
 
-def out_arguments(parser: argparse.ArgumentParser, *formats: str) -> None:
-    """--format and --output."""
-    parser.add_argument(
-        "--format",
-        choices=formats,
-        default=formats[0],
-        help=f"how to write (default: {formats[0]})",
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="write to a file instead of standard output"
-    )
-
-
-@contextmanager
-def text_out(options: argparse.Namespace) -> Iterator[TextIO]:
-    """Where text goes: --output, or standard output."""
-    if options.output is None:
-        yield sys.stdout
-        return
-    try:
-        file = open(  # noqa: SIM115
-            options.output, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
-        )
-    except OSError as error:
-        raise _unwritable(options.output, error) from None
-    with _written(options.output), file:
-        yield file
-
-
-@contextmanager
-def _written(path: str) -> Iterator[None]:
-    """Names the file that cannot be written on."""
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-@contextmanager
-def binary_out(options: argparse.Namespace) -> Iterator[BinaryIO]:
-    """Where bytes go: --output, or standard output where that is no terminal."""
-    if options.output is None:
-        if sys.stdout.isatty():
-            raise UsageError(
-                f"--format {options.format} is not for a terminal; give --output FILE, or a pipe"
-            )
-        # Seekless, and whole before it is written: a reader that goes away breaks nothing.
-        buffer = io.BytesIO()
-        yield buffer
-        sys.stdout.buffer.write(buffer.getbuffer())
-        return
-    try:
-        file = open(options.output, "wb")  # noqa: SIM115
-    except OSError as error:
-        raise _unwritable(options.output, error) from None
-    with _written(options.output), file:
-        yield file
-
-
-def write_binary(frame: Frame, options: argparse.Namespace) -> bool:
-    """Columns as Parquet or Arrow; False where another format was asked for."""
-    if options.format not in ("parquet", "arrow"):
-        return False
-    with binary_out(options) as file:
-        frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)
-    return True
-
-
-def write_frame(frame: Frame, options: argparse.Namespace) -> None:
-    """Columns as CSV, JSON, Parquet or Arrow."""
-    if write_binary(frame, options):
-        return
-    names = list(frame.columns)
-    columns = [
-        [frame.categories[name][number] for number in column.tolist()]
-        if name in frame.categories
-        else column.tolist()
-        for name, column in frame.columns.items()
-    ]
-    with text_out(options) as out:
-        if options.format == "csv":
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows(zip(*columns, strict=True))
-            return
-        rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-        out.write("[")
-        separator = "\n"
-        for row in rows:
-            out.write(separator + json.dumps(row))
-            separator = ",\n"
-        out.write("\n]\n")
-
-
 def all_spaces(options: argparse.Namespace) -> Spaces:
     """Every address space of the image."""
     chosen = (options.view, options.root, options.mode, options.half, options.pid, options.comm)
@@ -323,10 +224,6 @@ def walk_physical(options: argparse.Namespace) -> Mappings:
     for warning in maps.warnings:
         warn(warning)
     return maps
-
-
-def _unwritable(path: str, error: OSError) -> FastwalkError:
-    return FastwalkError(f"{path}: {error.strerror}; give a file to write to")
 
 
 def warn(text: str) -> None:

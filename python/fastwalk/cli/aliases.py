@@ -11,6 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk.analysis.aliases import Counts, ReverseMap
@@ -44,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.space_arguments(parser)
     common.work_arguments(parser)
-    common.out_arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
     parser.add_argument(
         "--all-spaces", action="store_true", help="look in every address space of the image"
     )
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     rows = parts[0].joined(parts[1:], maps.origin)
     if options.format in ("parquet", "arrow", "csv", "json"):
         return write(rows, options)
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         for (pa, size), part in zip(options.ranges, parts, strict=True):
             out.write(f"{pa:#x}-{pa + size - 1:#x}: {len(part)} mappings\n")
             out.writelines(f"{line}\n" for line in part.texts())
@@ -82,7 +83,7 @@ def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
         return write(counts, options)
     from fastwalk.words import size_text
 
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         columns = (counts.columns[name].tolist() for name in counts.NAMES)
         for pa, size, mappings, writable, executable, user in zip(*columns, strict=True):
             out.write(
@@ -102,5 +103,5 @@ def _total(counts: Counts) -> str:
 
 def write(what: Columnar, options: argparse.Namespace) -> int:
     """Columns in a format for programs."""
-    common.write_frame(what.frame(), options)
+    output.write_frame(what.frame(), options)
     return 0

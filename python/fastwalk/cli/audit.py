@@ -10,13 +10,11 @@ example: fastwalk audit vmcore --fail-on error --baseline accepted.json
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
@@ -35,18 +33,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.image_arguments(parser)
     common.space_arguments(parser)
     common.work_arguments(parser)
-    common.out_arguments(parser, "text", "json", "sarif", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "sarif", "csv", "parquet", "arrow")
     parser.add_argument(
         "--fail-on",
         default="wx",
         metavar="WHAT,...",
         help="rules, or error, warning, note (that and worse), or never (default: wx)",
     )
+    parser.add_argument("--baseline", metavar="FILE", help="accept the findings that it lists")
     parser.add_argument(
-        "--baseline", type=Path, metavar="FILE", help="accept the findings that it lists"
-    )
-    parser.add_argument(
-        "--write-baseline", type=Path, metavar="FILE", help="accept what is found, from now on"
+        "--write-baseline", metavar="FILE", help="accept what is found, from now on"
     )
     parser.add_argument(
         "--ram",
@@ -103,7 +99,7 @@ def _levels(text: str) -> tuple[str, ...]:
 def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, AddressSpace]) -> None:
     """In the format that was asked for."""
     space = next(iter(spaces.values()))
-    if common.write_binary(findings.frame(decoded=True), options):
+    if output.write_binary(findings.frame(decoded=True), options):
         return
     listed = (
         list(findings)
@@ -114,22 +110,22 @@ def write(findings: Findings, options: argparse.Namespace, spaces: dict[str, Add
         (finding.space, finding.start): spaces[finding.space].path(finding.start).text()
         for finding in listed[:MOST_PATHS]
     }
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         if options.format == "sarif":
             from fastwalk.analysis import sarif
 
-            json.dump(sarif.log(findings, space.image.name, paths), out, indent=1)
-            out.write("\n")
+            output.json_document(sarif.log(findings, space.image.name, paths), out)
         elif options.format == "json":
-            json.dump(_document(findings, listed, paths), out, indent=1)
-            out.write("\n")
+            output.json_document(_document(findings, listed, paths), out)
         elif options.format == "csv":
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(CSV_COLUMNS)
-            for one in listed:
-                start, pa = hex(one.start), hex(one.pa)
-                row = (one.rule.id, one.severity, one.space, start, one.size, pa, one.place)
-                writer.writerow((*row, one.detail, one.also))
+            rows = (
+                (
+                    one.rule.id, one.severity, one.space, hex(one.start), one.size, hex(one.pa),
+                    one.place, one.detail, one.also,
+                )
+                for one in listed
+            )  # fmt: skip
+            output.csv_rows(CSV_COLUMNS, rows, out)
         else:
             for line in _text(findings, listed, paths, options, common.labels(space)):
                 out.write(line + "\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk.bulk import Result
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=common.count, metavar="N", help="processes")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, to work there")
-    common.out_arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,11 +54,11 @@ def run(options: argparse.Namespace) -> int:
             progress=shown.step,
         )
     if options.format == "text":
-        with common.text_out(options) as out:
+        with output.text(options.output) as out:
             for result in results:
                 out.write(_line(result) + "\n")
     else:
-        common.write_frame(bulk.frame_of(results), options)
+        output.write_frame(bulk.frame_of(results), options)
     if all(result.error for result in results):
         return 2
     return 1 if any(result.wx_pages for result in results) else 0

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from typing import TYPE_CHECKING
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk.mappings import Mappings
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--after-layout", metavar="FILE", help="the layout of AFTER")
     common.space_arguments(parser)
     common.work_arguments(parser)
-    common.out_arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "csv", "parquet", "arrow")
     parser.add_argument(
         "--kaslr",
         choices=list(KASLR),
@@ -74,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
         found = fastwalk.diff(before, after, kaslr=KASLR[options.kaslr], shift=by)
     except ValueError as error:
         raise common.UsageError(str(error)) from None
-    if common.write_binary(found.frame(decoded=True), options):
+    if output.write_binary(found.frame(decoded=True), options):
         return 1 if len(found) else 0
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         if options.format == "text":
             for line in found.lines():
                 out.write(line + "\n")
@@ -90,8 +90,7 @@ def run(options: argparse.Namespace) -> int:
                 "relocated": found.relocated,
                 "changes": changes,
             }
-            json.dump(document, out, indent=1)
-            out.write("\n")
+            output.json_document(document, out)
         else:
             out.write(",".join(Change._fields) + "\n")
             for change in found:

@@ -6,19 +6,19 @@ example: fastwalk info vmcore --layout-out layout.json
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from fastwalk.errors import FastwalkError
 
 from . import _common as common
 from . import _facts
+from . import _output as output
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     common.image_arguments(parser)
     parser.add_argument(
-        "--layout-out", metavar="FILE", type=Path, help="write what was found as a layout file"
+        "--layout-out", metavar="FILE", help="write what was found as a layout file"
     )
 
 
@@ -36,15 +36,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _table(_facts.of_image(opened) + _facts.of_layout(opened, found))
     if options.layout_out is not None:
-        _write(options.layout_out, found.to_json())
+        with output.text(options.layout_out) as out:
+            out.write(found.to_json())
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FastwalkError(f"{path}: {error.strerror}; give a file to write to") from None
 
 
 def _table(rows: list[_facts.Fact]) -> None:

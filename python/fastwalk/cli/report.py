@@ -19,6 +19,7 @@ from fastwalk.errors import RowBudgetError
 
 from . import _common as common
 from . import _facts
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.output is None and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as it says inside
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         out.write(page)
     return 0
 

@@ -7,11 +7,10 @@ example: fastwalk spaces vmcore
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 from typing import TYPE_CHECKING, TextIO
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk.detect import Space
@@ -22,7 +21,7 @@ COLUMNS = ("name", "root", "role", "mode", "pid", "comm", "evidence")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     common.image_arguments(parser)
-    common.out_arguments(parser, "text", "csv", "json")
+    output.arguments(parser, "text", "csv", "json")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     found = image.spaces()
     for assumption in image.assumptions:
         common.warn(assumption)
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         write([row(space) for space in found], options.format, out)
     return 0
 
@@ -46,13 +45,10 @@ def row(space: Space) -> tuple[str | int | None, ...]:
 def write(rows: list[tuple[str | int | None, ...]], format: str, out: TextIO) -> None:
     """Rows as text."""
     if format == "json":
-        json.dump([dict(zip(COLUMNS, row, strict=True)) for row in rows], out, indent=1)
-        out.write("\n")
+        output.json_document([dict(zip(COLUMNS, row, strict=True)) for row in rows], out)
         return
     if format == "csv":
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+        output.csv_rows(COLUMNS, rows, out)
         return
     texts = [["" if cell is None else str(cell) for cell in row] for row in (COLUMNS, *rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(COLUMNS))]

@@ -8,10 +8,10 @@ example: fastwalk stats vmcore --all-spaces
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.image_arguments(parser)
     common.space_arguments(parser)
     common.work_arguments(parser)
-    common.out_arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "csv", "parquet", "arrow")
     parser.add_argument(
         "--all-spaces", action="store_true", help="of every address space of the image"
     )
@@ -45,12 +45,11 @@ def run(options: argparse.Namespace) -> int:
     for warning in maps.warnings:
         common.warn(warning)
     if options.format in ("csv", "parquet", "arrow"):
-        common.write_frame(found.frame(), options)
+        output.write_frame(found.frame(), options)
         return 0
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         if options.format == "json":
-            json.dump(found.document(), out, indent=1)
-            out.write("\n")
+            output.json_document(found.document(), out)
         else:
             for line in found.lines():
                 out.write(line + "\n")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from . import _common as common
+from . import _output as output
 
 if TYPE_CHECKING:
     from fastwalk import AddressSpace
@@ -29,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=common.address, metavar="VA", help="first address")
     parser.add_argument("--end", type=common.number, metavar="VA", help="address after the last")
-    common.out_arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
     parser.add_argument(
         "--decoded",
         action="store_true",
@@ -60,11 +61,11 @@ def run(options: argparse.Namespace) -> int:
     for warning in maps.warnings:
         common.warn(warning)
     if options.format in ("parquet", "arrow"):
-        common.write_binary(maps.stored(decoded=options.decoded), options)
+        output.write_binary(maps.stored(decoded=options.decoded), options)
         return 0
     if options.decoded:
         raise common.UsageError("--decoded goes with --format parquet or arrow")
-    with common.text_out(options) as out:
+    with output.text(options.output) as out:
         write(maps, options.format, out, label)
     return 0
 
@@ -113,12 +114,7 @@ def write(
                 f"{row.depth},{row.kind}{more}\n"
             )
         return
-    import json
-
-    out.write("[")
-    separator = "\n"
-    for row in maps:
-        shown = {name: value for name, value in row._asdict().items() if value is not None}
-        out.write(separator + json.dumps(shown))
-        separator = ",\n"
-    out.write("\n]\n")
+    shown = (
+        {name: value for name, value in row._asdict().items() if value is not None} for row in maps
+    )
+    output.json_rows(shown, out)
