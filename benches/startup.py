@@ -1,5 +1,5 @@
 """How long it takes until something happens: `import fastwalk`, and every command, by whole
-process and by what is imported (-X importtime).
+process and by what is imported (-X importtime), from bytecode, as installed modules are.
 
     make bench-startup
     python benches/startup.py --write       # puts the table into README.md
@@ -12,6 +12,7 @@ known to need.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -51,8 +52,11 @@ MAIN = "import sys; from fastwalk.cli import main; main(sys.argv[1:])"
 def started(code: str, arguments: list[str], folder: str, *options: str) -> tuple[float, str]:
     """Seconds of a whole process, and what it wrote to standard error."""
     command = [sys.executable, *options, "-c", code, *arguments]
+    bytecode = {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "PYTHONDONTWRITEBYTECODE": ""}
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | bytecode, capture_output=True, text=True, check=False
+    )
     seconds = time.perf_counter() - start
     if done.returncode > 1:  # 1: findings
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")

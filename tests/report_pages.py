@@ -26,8 +26,8 @@ def hostile_page(space: fastwalk.AddressSpace) -> str:
     layout = space.layout
     view = layout.view()
     markers = (*view.markers[:1], *(Marker(m.address, HOSTILE) for m in view.markers[1:]))
-    layout = replace(
-        layout, kernel=HOSTILE, views={space.view or "": replace(view, markers=markers)}
+    layout = layout._replace(
+        kernel=HOSTILE, views={space.view or "": view._replace(markers=markers)}
     )
     maps = space.walk()
     assert maps.origin is not None

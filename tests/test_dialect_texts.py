@@ -3,7 +3,6 @@ dumpers' sources (arch/*/mm), or, where 6.12 has no dumper, from the style descr
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import naive
@@ -264,8 +263,8 @@ def test_pairs_that_make_no_sense_are_refused(field: str, value: int) -> None:
     dialect = arch.dialect_of(layout_of("arm-short", (1 << 32) - 1)).dialect
     root, ptes = dialect.depths
     assert root.pairs is not None
-    pairs = replace(root.pairs, **{field: value})
-    wrong = replace(dialect, depths=(replace(root, pairs=pairs), ptes))
+    pairs = root.pairs._replace(**{field: value})
+    wrong = dialect._replace(depths=(root._replace(pairs=pairs), ptes))
     with pytest.raises(SpecError, match=r"depths\[0\]\.pairs"):
         _fastwalk.Dumper(wrong)
     _fastwalk.Dumper(dialect)

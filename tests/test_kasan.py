@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,7 +28,7 @@ MAIN = "from fastwalk.cli import main; main()"
 
 
 def kernel(case: Case, symbols: bool = True) -> AddressSpace:
-    layout = case.layout if symbols else replace(case.layout, kasan=None)
+    layout = case.layout if symbols else case.layout._replace(kasan=None)
     return fw.open(case.files["tables.elf"], layout=layout).kernel()
 
 

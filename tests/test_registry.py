@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from golden_cases import Case
 
@@ -48,7 +46,7 @@ def test_unknown_modes_are_refused(name: str) -> None:
 def test_the_nearest_dialect_is_taken_and_said_not_to_be_exact(
     kernel: str, version: str, exact: bool
 ) -> None:
-    layout = replace(Case("x86_64-6.12-4level").layout, kernel=kernel)
+    layout = Case("x86_64-6.12-4level").layout._replace(kernel=kernel)
     chosen = arch.dialect_of(layout)
     assert (chosen.dialect.version, chosen.exact) == (version, exact)
     assert chosen.asked == kernel
@@ -72,7 +70,7 @@ def test_the_shadow_value_is_read_from_the_image_or_asked_for() -> None:
     assert dialect.shadow_value == int.from_bytes(data, "little")
     with pytest.raises(LayoutError, match=r"kasan\.pte0 is not in the layout"):
         arch.dialect_of(layout)
-    given = replace(layout, kasan=Kasan(early_shadow=layout.kasan.early_shadow, pte0=5))
+    given = layout._replace(kasan=Kasan(early_shadow=layout.kasan.early_shadow, pte0=5))
     assert arch.dialect_of(given).dialect.shadow_value == 5
 
 

@@ -48,6 +48,32 @@ def test_nothing_heavy(folder: Path, arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "\n")
 
 
+@pytest.mark.parametrize(
+    ("what", "not_needed"),
+    [
+        ("import fastwalk", {"argparse", "dataclasses", "inspect", "json", "pathlib"}),
+        (
+            "from fastwalk.cli import run; run(['ptdump', *sys.argv[1:]])",
+            {"csv", "dataclasses", "inspect", "pathlib"},
+        ),
+    ],
+    ids=["import", "ptdump"],
+)
+def test_only_the_standard_modules_that_are_needed(
+    folder: Path, what: str, not_needed: set[str]
+) -> None:
+    code = f"import sys; {what}; print(*sorted({not_needed} & set(sys.modules)), file=sys.stderr)"
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        f"import sys; sys.path[:0] = {sys.path}; {code}",
+        *LAYOUT,
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "\n")
+
+
 def test_one_image_in_bulk_starts_no_processes(folder: Path) -> None:
     command = [sys.executable, "-c", CODE, "bulk", "tables.elf"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

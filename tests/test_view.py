@@ -99,8 +99,8 @@ def test_an_area_inside_another_one_gives_it_back(space: fastwalk.AddressSpace) 
         Marker(0x8000, "Identity Mapping", edge="end"),
     )
     layout = space.layout
-    view = replace(layout.view(), markers=markers)
-    origin = replace(space.origin(), layout=replace(layout, views={layout.default_view: view}))
+    view = layout.view()._replace(markers=markers)
+    origin = replace(space.origin(), layout=layout._replace(views={layout.default_view: view}))
     assert [(r.name, r.first) for r in regions.regions(origin)][:4] == [
         ("Identity Mapping", 0),
         ("Lowcore", 0x1000),

@@ -8,12 +8,10 @@ file, the key (``views.kernel.markers[3].address``) and what to try.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, TypeVar, cast
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, cast
 
 from .errors import LayoutError
 
@@ -25,8 +23,7 @@ SHADOW_TABLES = ("page", "pte", "pmd", "pud", "p4d")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(NamedTuple):
     """A named boundary of the address space; ptdump prints its name as a heading."""
 
     address: int
@@ -44,8 +41,7 @@ class Marker:
         return f"{self.name} {self.edge.capitalize()}" if self.edge else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One file of the kernel's debugfs: which root, which addresses, which markers."""
 
     root: str
@@ -55,8 +51,7 @@ class View:
     """In the kernel's order, without the terminator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """A top table."""
 
     pa: int
@@ -69,25 +64,19 @@ class Root:
     a 48-bit processor)."""
 
 
-def _empty() -> Mapping[str, int]:
-    return MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Kasan:
+class Kasan(NamedTuple):
     """KASAN's shadow memory and the tables that map all of it to one zero page."""
 
     start: int | None = None
     end: int | None = None
     """Exclusive."""
-    early_shadow: Mapping[str, int] = field(default_factory=_empty)
+    early_shadow: Mapping[str, int] = MappingProxyType({})
     """PA of ``kasan_early_shadow_*`` by level: page, pte, pmd, pud, p4d."""
     pte0: int | None = None
     """The value of ``kasan_early_shadow_pte[0]``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paging:
+class Paging(NamedTuple):
     """What is in force, and what was compiled where that differs. None: not known."""
 
     levels: int | None = None
@@ -101,8 +90,7 @@ class Paging:
     table_endian: Literal["little", "big"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """All of it. ``to_json`` writes what :func:`load` reads."""
 
     arch: str
@@ -112,7 +100,7 @@ class Layout:
     roots: Mapping[str, Root]
     views: Mapping[str, View]
     default_view: str
-    paging: Paging = field(default_factory=Paging)
+    paging: Paging = Paging()
     kasan: Kasan | None = None
 
     def view(self, name: str | None = None) -> View:
@@ -138,26 +126,31 @@ class Layout:
 
     def with_pte0(self, value: int) -> Layout:
         """The same, with ``kasan.pte0`` filled in."""
-        return replace(self, kasan=replace(self.kasan or Kasan(), pte0=value))
+        return self._replace(kasan=(self.kasan or Kasan())._replace(pte0=value))
 
     def to_json(self) -> str:
         """The layout as the text of a ``layout.json``."""
+        import json
+
         return json.dumps(_dump_layout(self), indent=1) + "\n"
 
 
-def load(path: str | Path) -> Layout:
+def load(path: str | os.PathLike[str]) -> Layout:
     """Read a ``layout.json``. LayoutError if it cannot be read or is wrong."""
     try:
-        text = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            text = file.read()
     except OSError as error:
         raise LayoutError(
             f"{path}: cannot be read ({error.strerror}); check the name of the layout file"
         ) from None
-    return loads(text, str(path))
+    return loads(text, os.fspath(path))
 
 
 def loads(text: str | bytes, source: str = "layout") -> Layout:
     """Read the text of a ``layout.json``; ``source`` is what errors call it."""
+    import json
+
     try:
         data = json.loads(text, object_pairs_hook=_no_duplicates)
     except UnicodeDecodeError:
@@ -186,8 +179,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     """A JSON value and where it stands, so that every refusal can say so."""
 
     value: Any
@@ -252,6 +244,8 @@ class _Node:
 
 
 def _shown(value: object) -> str:
+    import json
+
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "..."
 

@@ -33,13 +33,13 @@ for, those whose name begins like the mode's first.
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from ..discover import modules_in
 from ..errors import LayoutError, SpecError
 from ..layout import Layout, Root, View
 from ._common import Shadow as Shadow
@@ -80,10 +80,7 @@ _LANGUAGE = ("dialect", "spec")
 
 @cache
 def _module_names() -> tuple[str, ...]:
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(
-        sorted(name for name in names if name not in _LANGUAGE and not name.startswith("_"))
-    )
+    return tuple(name for name in modules_in(__path__) if name not in _LANGUAGE)
 
 
 def _load(name: str) -> Architecture:

@@ -17,16 +17,14 @@ descriptors are dumped from Linux's own copy).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .spec import ByteOrder, Field, Half, PathBit
 
 Action = Literal["note", "hole", "descend", "silent"]
 
 
-@dataclass(frozen=True, slots=True)
-class NoteRule:
+class NoteRule(NamedTuple):
     """What the kernel does with an entry for which ``entry & mask == value``.
 
     ``note``: reported with its own value. ``hole``: reported with
@@ -44,8 +42,7 @@ class NoteRule:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyShadow:
+class EarlyShadow(NamedTuple):
     """An entry to be descended whose table lies in the page frame of ``pa`` is noted
     once, with the dialect's `shadow_value` and `shadow_level` (mm/ptdump.c,
     note_kasan_page_table)."""
@@ -56,8 +53,7 @@ class EarlyShadow:
     for puds and pmds only)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(NamedTuple):
     """The dumper takes two entries at a time (arm: one of Linux's PGD is two of the
     processor's), and looks at the second by itself only where ``entry & mask == value``.
 
@@ -72,8 +68,7 @@ class Pairs:
     nothing: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoteDepth:
+class NoteDepth(NamedTuple):
     index_bits: int
     rules: tuple[NoteRule, ...]
     path: tuple[PathBit, ...] = ()
@@ -84,8 +79,7 @@ class NoteDepth:
     byte_order: ByteOrder = "little"
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """Text for a masked value: `set` where ``key & mask == value``, else `clear`.
     None prints nothing at all, not even what stands between flags."""
 
@@ -95,8 +89,7 @@ class Flag:
     clear: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Text for a field with several values."""
 
     mask: int
@@ -104,8 +97,7 @@ class Choice:
     default: str
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A field printed as a number: ``format % ((key & mask) >> shift)``."""
 
     mask: int
@@ -118,8 +110,7 @@ class Number:
 TextField = Flag | Choice | Number
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """What note_page knows of a level number."""
 
     name: str
@@ -128,8 +119,7 @@ class Level:
     fields: tuple[TextField, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MarkerPolicy:
+class MarkerPolicy(NamedTuple):
     """How many markers may be passed at each step; -1: as many as have been reached.
 
     A marker counts as reached when the note's address is not below it. A run is cut
@@ -144,8 +134,7 @@ class MarkerPolicy:
     """At the end of every note, cut or not (arm64)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """The text half: how a run becomes a line.
 
     ``line`` is a template of ``str.format`` with the names start, end, pa, size and
@@ -181,8 +170,7 @@ class Style:
     """Format of key bits that no field covers (powerpc), if they are printed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(NamedTuple):
     """ptdump of one kernel, on one machine's layout."""
 
     arch: str

@@ -12,8 +12,7 @@ and values are those of the entry after its bytes have been put in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["none", "table", "leaf", "other"]
 ByteOrder = Literal["little", "big"]
@@ -30,8 +29,7 @@ USER_EXEC = 16
 """The unprivileged mode may execute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """Bits of an entry, moved to where they stand in an address.
 
     ``shift`` > 0 moves to the left, < 0 to the right, after masking. An address
@@ -43,8 +41,7 @@ class Field:
     shift: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """``entry & mask == value`` makes the entry of this ``kind``.
 
     The rules of a depth are tried in order and the first that matches wins; the
@@ -65,8 +62,7 @@ class Rule:
     and supersections). A power of two. `pa` is then the base of the whole group."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathBit:
+class PathBit(NamedTuple):
     """An entry that matches sets ``bits`` in the state collected from the root on.
 
     In a :class:`Spec` the state is the set of permissions *denied* so far; in a
@@ -78,8 +74,7 @@ class PathBit:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(NamedTuple):
     """How a table entry limits which entries of the next table exist.
 
     Entries ``first .. last`` (inclusive) exist; the others are of kind *none*.
@@ -91,8 +86,7 @@ class Length:
     last_add: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Depth:
+class Depth(NamedTuple):
     """One depth of the tree: the table, its entries, and what they can be."""
 
     name: str
@@ -111,8 +105,7 @@ class Depth:
     length: Length | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Part of what a root's table spans, and the virtual addresses it appears at.
 
     The byte at ``offset + x`` of the span has the virtual address ``base + x``, for
@@ -124,8 +117,7 @@ class Window:
     base: int
 
 
-@dataclass(frozen=True, slots=True)
-class Half:
+class Half(NamedTuple):
     """A choice of windows. x86 and riscv have one, which shows both halves of the
     address space; where each half has a root of its own (arm64's TTBR0 and TTBR1)
     there is one a root register. The first one of a spec is its default."""
@@ -134,16 +126,14 @@ class Half:
     windows: tuple[Window, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
+class Exclusion(NamedTuple):
     """Where all of ``granted`` is allowed, ``denied`` is not, whatever entries say."""
 
     granted: int
     denied: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(NamedTuple):
     """A paging mode."""
 
     name: str

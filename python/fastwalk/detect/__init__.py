@@ -8,10 +8,10 @@ Everything found comes with where it was found; everything assumed, with a warni
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
-from pkgutil import iter_modules
 
+from ..discover import modules_in
 from ..errors import FastwalkError
 from ..layout import Layout
 from . import base as _base
@@ -89,7 +89,7 @@ def detect(image: PhysicalMemory, *, spaces: bool = False, base_known: bool = Tr
         if best is None:
             raise
         layout, kernel, found = _unknown.find(memory, report, best)
-        layout = replace(layout, roots={s.name: s.root for s in found})
+        layout = layout._replace(roots={s.name: s.root for s in found})
         return _detection(report, layout, kernel, found)
     array = _place(kernel, family)
     mode, root = _mode_and_root(kernel, family, array, base_known)
@@ -114,7 +114,7 @@ def detect(image: PhysicalMemory, *, spaces: bool = False, base_known: bool = Tr
             view = family.process_view(layout.view(), space.mode, space.name)
             if space.root.role != "kernel" and view is not None:
                 more[space.name] = view
-        layout = replace(layout, roots=named, views={**layout.views, **more})
+        layout = layout._replace(roots=named, views={**layout.views, **more})
     return _detection(report, layout, kernel, known)
 
 
@@ -266,9 +266,8 @@ def _by_symbols(
 def families() -> list[Family]:
     """Every architecture's knowledge, found by the files that are there."""
     out: list[Family] = []
-    for module in iter_modules(__path__):
-        loaded = import_module(f"{__name__}.{module.name}")
-        out += getattr(loaded, "FAMILIES", ())
+    for name in modules_in(__path__):
+        out += getattr(import_module(f"{__name__}.{name}"), "FAMILIES", ())
     return out
 
 

@@ -7,7 +7,6 @@ machine_kexec_64.c in 6.1), arch/x86/include/asm/page_64_types.h.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from ..arch import spec_of
 from ..layout import Kasan, Layout, Marker, Paging, Root, View
@@ -90,19 +89,19 @@ class _X86(Family):
         return Root(root.pa + _USER_PGTABLE, "pti-user")
 
     def process_view(self, default: View, mode: str, name: str) -> View | None:
-        return replace(default, root=name)
+        return default._replace(root=name)
 
     def views(self, kernel: Kernel, default: View, names: Collection[str]) -> dict[str, View]:
         # debug_pagetables.c: current_user where the kernel was built with isolation.
         out: dict[str, View] = {}
         if "current" in names:
-            out["current_kernel"] = replace(default, root="current")
+            out["current_kernel"] = default._replace(root="current")
             if "current_user" in names:
-                out["current_user"] = replace(default, root="current_user")
+                out["current_user"] = default._replace(root="current_user")
             elif kernel.symbol("pti_init") is not None:
-                out["current_user"] = replace(default, root="current")
+                out["current_user"] = default._replace(root="current")
         if "efi_mm" in names:
-            out["efi"] = replace(default, root="efi_mm")
+            out["efi"] = default._replace(root="efi_mm")
         return out
 
 

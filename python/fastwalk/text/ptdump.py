@@ -11,8 +11,8 @@ knows no architecture. It needs a million rows in about a second, so whatever de
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from string import Formatter
+from typing import NamedTuple
 
 from ..arch.dialect import Choice, Dialect, Flag, Level, Style, TextField
 from ..layout import Marker
@@ -21,8 +21,7 @@ ABSENT = "(page table not in the image)"
 """What stands in place of the flags of a row whose table the image lacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """Columns of equal length, and where headings go.
 
     ``start``, ``end``, ``value``: unsigned 64-bit; ``level``, ``path``: small integers;

@@ -1,4 +1,4 @@
-//! Paging modes and dialects: Python's dataclasses, taken over field by field, so that
+//! Paging modes and dialects: Python's records, taken over field by field, so that
 //! what is wrong can be named by its path.
 
 use crate::errors::spec_error;
