@@ -44,16 +44,16 @@ pub struct Columns {
 pub const ROW_BYTES: u64 = 4 * 8 + 3;
 
 impl Columns {
-    /// `rows` rows of zeros. The memory is only touched when it is written.
+    /// `rows` rows to be written: see [`Buffer::unwritten`].
     pub fn new(rows: usize) -> Self {
         Self {
-            start: Buffer::zeros(rows),
-            size: Buffer::zeros(rows),
-            pa: Buffer::zeros(rows),
-            attributes: Buffer::zeros(rows),
-            effective: Buffer::zeros(rows),
-            depth: Buffer::zeros(rows),
-            kind: Buffer::zeros(rows),
+            start: Buffer::unwritten(rows),
+            size: Buffer::unwritten(rows),
+            pa: Buffer::unwritten(rows),
+            attributes: Buffer::unwritten(rows),
+            effective: Buffer::unwritten(rows),
+            depth: Buffer::unwritten(rows),
+            kind: Buffer::unwritten(rows),
         }
     }
 

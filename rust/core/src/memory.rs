@@ -4,21 +4,21 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// Numbers that are all zero bytes when they are 0, and that any bytes are a value of.
-pub trait Zero: Copy {
+/// Numbers that any bytes are a value of.
+pub trait Number: Copy {
     /// 0.
     const ZERO: Self;
 }
 
-impl Zero for u8 {
+impl Number for u8 {
     const ZERO: Self = 0;
 }
 
-impl Zero for u32 {
+impl Number for u32 {
     const ZERO: Self = 0;
 }
 
-impl Zero for u64 {
+impl Number for u64 {
     const ZERO: Self = 0;
 }
 
@@ -35,11 +35,13 @@ enum Memory<T> {
     Mapped(mapped::Mapped<T>),
 }
 
-impl<T: Zero> Buffer<T> {
-    /// `len` zeros. The memory of many is only touched when it is written.
-    pub fn zeros(len: usize) -> Self {
+impl<T: Number> Buffer<T> {
+    /// `len` numbers, to be written: all of them, before any is shown. Until then they are
+    /// whatever the memory held, which may be an earlier result. The memory of many is
+    /// only touched when it is written.
+    pub fn unwritten(len: usize) -> Self {
         #[cfg(unix)]
-        if let Some(mapped) = mapped::Mapped::zeros(len) {
+        if let Some(mapped) = mapped::Mapped::unwritten(len) {
             return Self(Memory::Mapped(mapped));
         }
         Self(Memory::Allocated(vec![T::ZERO; len]))
@@ -127,7 +129,7 @@ impl<T: fmt::Debug> fmt::Debug for Buffer<T> {
 
 #[cfg(unix)]
 mod mapped {
-    use super::Zero;
+    use super::Number;
     use std::marker::PhantomData;
     use std::ptr::{self, NonNull};
 
@@ -144,8 +146,6 @@ mod mapped {
         capacity: usize,
         /// Of the mapping.
         bytes: usize,
-        /// Working memory, not a result: the next walk can have it.
-        again: bool,
         items: PhantomData<T>,
     }
 
@@ -154,23 +154,14 @@ mod mapped {
     // SAFETY: as for Send; it only changes through `&mut`.
     unsafe impl<T: Sync> Sync for Mapped<T> {}
 
-    impl<T: Zero> Mapped<T> {
-        /// `len` zeros; None where they are few, or the system gives no mapping.
-        pub(super) fn zeros(len: usize) -> Option<Self> {
-            let bytes = len.checked_mul(size_of::<T>())?;
-            if bytes < BIG {
-                return None;
-            }
-            let bytes = bytes.checked_next_multiple_of(HUGE)?;
-            // Fresh memory is zeros, which T has a value for.
-            Some(Self {
-                start: map(bytes)?.cast(),
-                len,
-                capacity: len,
-                bytes,
-                again: false,
-                items: PhantomData,
-            })
+    impl<T: Number> Mapped<T> {
+        /// `len` numbers, whatever they are; None where they are few, or the system gives
+        /// no mapping.
+        pub(super) fn unwritten(len: usize) -> Option<Self> {
+            let mut mapped = Self::with_capacity(len)?;
+            // What is in the mapping, T has a value for.
+            mapped.len = len;
+            Some(mapped)
         }
     }
 
@@ -183,12 +174,15 @@ mod mapped {
                 return None;
             }
             let bytes = bytes.checked_next_multiple_of(HUGE)?;
+            let (start, bytes) = match pool::take(bytes) {
+                Some(piece) => piece,
+                None => (map(bytes)?, bytes),
+            };
             Some(Self {
-                start: pool::take(bytes).or_else(|| map(bytes))?.cast(),
+                start: start.cast(),
                 len: 0,
                 capacity,
                 bytes,
-                again: true,
                 items: PhantomData,
             })
         }
@@ -217,8 +211,8 @@ mod mapped {
     impl<T> Mapped<T> {
         #[inline]
         pub(super) fn get(&self) -> &[T] {
-            // SAFETY: `len` items were written, or are zeros that T has a value for; the
-            // mapping is aligned to a page and lives as long as self.
+            // SAFETY: `len` items were written, or any bytes are a value of T; the mapping
+            // is aligned to a page and lives as long as self.
             unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
         }
 
@@ -232,7 +226,7 @@ mod mapped {
     impl<T> Drop for Mapped<T> {
         fn drop(&mut self) {
             // Items are Copy: nothing of theirs has to be dropped.
-            pool::give(self.start.cast(), self.bytes, self.again);
+            pool::give(self.start.cast(), self.bytes);
         }
     }
 
@@ -268,41 +262,64 @@ mod mapped {
         }
     }
 
-    /// Mappings that were given back. To fault in and to clear the memory of a walk anew
-    /// can take as long as the walk.
+    /// Mappings that were given back, of working memory and of results. To fault in and
+    /// to clear the memory of a walk anew can take as long as the walk. What is kept here
+    /// is the system's to take, as soon as it needs memory.
     mod pool {
         use std::ptr::NonNull;
         use std::sync::{Mutex, PoisonError};
 
         /// Bytes that are kept at most, in all and of one mapping: what a walk of some
         /// hundred MiB of tables needs. To bigger ones the faults matter less.
-        const KEPT: usize = 32 << 20;
-        const PIECE: usize = 8 << 20;
+        const KEPT: usize = 128 << 20;
+        const PIECE: usize = 32 << 20;
 
         struct Piece(NonNull<u8>, usize);
 
         // SAFETY: memory that nobody else has.
         unsafe impl Send for Piece {}
 
+        /// The one that was given back last is at the end.
         static PIECES: Mutex<Vec<Piece>> = Mutex::new(Vec::new());
 
-        /// A mapping of `bytes`, whatever is in it.
-        pub(super) fn take(bytes: usize) -> Option<NonNull<u8>> {
+        /// A mapping of `bytes` or a little more, and how many it has, whatever is in it.
+        pub(super) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
             let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = pieces.iter().position(|piece| piece.1 == bytes)?;
-            Some(pieces.swap_remove(found).0)
+            let fits = |piece: &Piece| (bytes..=bytes + bytes / 4).contains(&piece.1);
+            let all = pieces.iter().enumerate().rev();
+            let (found, _) = all
+                .filter(|(_, piece)| fits(piece))
+                .min_by_key(|(_, piece)| piece.1)?;
+            let Piece(start, bytes) = pieces.remove(found);
+            Some((start, bytes))
         }
 
-        /// Takes a mapping over, to be handed out `again` if there is room.
-        pub(super) fn give(start: NonNull<u8>, bytes: usize, again: bool) {
-            let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept: usize = pieces.iter().map(|piece| piece.1).sum();
-            if again && bytes <= PIECE && kept + bytes <= KEPT {
-                pieces.push(Piece(start, bytes));
-            } else {
-                // SAFETY: mapped with this length, and nobody has a reference any more.
-                unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+        /// Takes a mapping over, to be handed out again. Those that were kept for longest
+        /// make room for it.
+        pub(super) fn give(start: NonNull<u8>, bytes: usize) {
+            if bytes > PIECE {
+                return unmap(Piece(start, bytes));
             }
+            // SAFETY: nobody has a reference to it any more. Until it is written again, the
+            // system may put zeros in its place.
+            #[cfg(target_os = "linux")]
+            unsafe {
+                libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_FREE)
+            };
+            let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
+            pieces.push(Piece(start, bytes));
+            let mut kept: usize = pieces.iter().map(|piece| piece.1).sum();
+            let mut old = 0;
+            while kept > KEPT {
+                kept -= pieces[old].1;
+                old += 1;
+            }
+            pieces.drain(..old).for_each(unmap);
+        }
+
+        fn unmap(piece: Piece) {
+            // SAFETY: mapped with this length, and nobody has a reference any more.
+            unsafe { libc::munmap(piece.0.as_ptr().cast(), piece.1) };
         }
     }
 }
@@ -312,15 +329,35 @@ mod tests {
     use super::Buffer;
 
     #[test]
-    fn small_and_big_ones_are_zero_and_can_be_written() {
-        for len in [0, 1, 1000, 1 << 18, (3 << 20) + 5] {
-            let mut buffer = Buffer::<u64>::zeros(len);
-            assert_eq!(buffer.len(), len);
-            assert!(buffer.iter().all(|&item| item == 0));
-            if let Some(last) = buffer.last_mut() {
-                *last = 7;
-                assert_eq!(buffer[len - 1], 7);
+    fn small_and_big_ones_can_be_written_again_and_again() {
+        for round in 0..3 {
+            for len in [0, 1, 1000, 1 << 18, (3 << 20) + 5] {
+                let mut buffer = Buffer::<u64>::unwritten(len);
+                assert_eq!(buffer.len(), len);
+                for (index, item) in buffer.iter_mut().enumerate() {
+                    *item = (index + round) as u64;
+                }
+                assert!(
+                    buffer
+                        .iter()
+                        .copied()
+                        .eq((round..round + len).map(|n| n as u64))
+                );
             }
+        }
+    }
+
+    #[test]
+    fn memory_that_is_in_use_is_not_handed_out() {
+        let mut all: Vec<Buffer<u64>> = (0..6).map(|_| Buffer::unwritten(1 << 18)).collect();
+        for (value, buffer) in all.iter_mut().enumerate() {
+            buffer.fill(value as u64);
+        }
+        all.swap_remove(2);
+        all.push(Buffer::unwritten(1 << 18));
+        all[5].fill(7);
+        for (buffer, value) in all.iter().zip([0, 1, 5, 3, 4, 7]) {
+            assert!(buffer.iter().all(|&item| item == value));
         }
     }
 
