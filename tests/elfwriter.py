@@ -26,7 +26,7 @@ MACHINES = {
 
 
 def core(
-    segments: Sequence[tuple[int, bytes]],
+    segments: Sequence[tuple[int, bytes | int]],
     machine: int | str = "x86_64",
     bits: Literal[32, 64] = 64,
     order: Literal["little", "big"] = "little",
@@ -34,7 +34,8 @@ def core(
     skew: int = 0,
 ) -> bytes:
     """The file's bytes. `skew` shifts the segments' data in the file, as QEMU's dumps have
-    it at odd offsets. From 65,535 headers on the count goes to section 0 (PN_XNUM)."""
+    it at odd offsets. A number instead of bytes: so many zeros, without a place in the file.
+    From 65,535 headers on the count goes to section 0 (PN_XNUM)."""
     wide = bits == 64
     mark = "<" if order == "little" else ">"
     number = MACHINES[machine] if isinstance(machine, str) else machine
@@ -47,15 +48,17 @@ def core(
     sections = body if extended else 0
     offset = body + (section if extended else 0) + skew
     headers, data = [], [b"\0" * skew]
-    for kind, pa, content in loads:
-        size = len(content)
+    for kind, pa, given in loads:
+        content = b"" if isinstance(given, int) else given
+        stored = len(content)
+        size = given if isinstance(given, int) else stored
         if wide:
-            fields = (kind, 0, offset, 0, pa, size, size, 0)
+            fields = (kind, 0, offset, 0, pa, stored, size, 0)
         else:
-            fields = (kind, offset, 0, pa, size, size, 0, 0)
+            fields = (kind, offset, 0, pa, stored, size, 0, 0)
         headers.append(struct.pack(mark + ("IIQQQQQQ" if wide else "IIIIIIII"), *fields))
         data.append(content)
-        offset += size
+        offset += stored
     ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if order == "little" else 2, 1]) + bytes(9)
     word = "Q" if wide else "I"
     elf = ident + struct.pack(

@@ -8,6 +8,7 @@ import struct
 import time
 from pathlib import Path
 
+import elfwriter
 import golden_cases
 import pytest
 from golden_cases import Case
@@ -133,6 +134,21 @@ def test_a_root_at_the_end_of_the_image_and_across_blocks() -> None:
     ]
     found = scan([*moved, *tree, page(_5=at + 0x2003)])
     assert at + 0x5000 in {one[0] for one in found if not one[4]}
+
+
+def test_a_root_that_begins_with_zeros_that_the_file_leaves_out() -> None:
+    case = Case("arm-6.12-short")
+    root = case.layout.root(case.layout.view().root).pa
+    segments: list[tuple[int, bytes | int]] = []
+    for pa, data in case.memory.memory.segments:
+        for at in range(0, len(data), 4096):
+            part = data[at : at + 4096]
+            segments.append((pa + at, part if any(part) else len(part)))
+    assert isinstance(dict(segments)[root], int)
+    image = _fastwalk.open_bytes(elfwriter.core(segments, "arm"))
+    spec = arch.spec_of(case.layout.mode)
+    found = _fastwalk.roots(image, _fastwalk.Plan(spec), spec.root_align)
+    assert root in {one[0] for one in found if not one[4]}
 
 
 @pytest.mark.parametrize("mode", arch.modes())

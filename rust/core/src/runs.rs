@@ -1,27 +1,38 @@
 //! What an image covers, for scans of all of it.
 
 use crate::addr::Pa;
-use crate::image::PhysicalMemory;
+use crate::image::{PhysicalMemory, Segment, Stored};
+
+/// So many bytes of zeros beside what is stored are looked at, too: the largest table that
+/// a mode has may begin or end in them.
+const MARGIN: u64 = 1 << 16;
 
 /// Physical addresses that an image has, adjacent segments made one.
 pub(crate) struct Runs {
     /// (first, last), ascending.
     all: Vec<(u64, u64)>,
-    /// Those with contents: an ELF segment without a place in the file is zeros, of any
-    /// size that its header claims.
+    /// Those worth reading: not the inside of zeros that are stored nowhere, of any size
+    /// that a header claims.
     stored: Vec<(u64, u64)>,
 }
 
 impl Runs {
     pub(crate) fn new(memory: &dyn PhysicalMemory) -> Self {
-        let zeros_only = memory.describe().format == "elf";
+        Self::of(memory.segments())
+    }
+
+    /// Of segments in order of address.
+    fn of(segments: &[Segment]) -> Self {
         let mut all = Vec::new();
         let mut stored = Vec::new();
-        for segment in memory.segments() {
-            let run = (segment.pa.0, segment.pa.0 + (segment.len - 1));
-            join(&mut all, run);
-            if segment.file_offset.is_some() || !zeros_only {
-                join(&mut stored, run);
+        for segment in segments {
+            let (first, last) = (segment.pa.0, segment.pa.0 + (segment.len - 1));
+            join(&mut all, (first, last));
+            if segment.stored == Stored::Nowhere && segment.len > 2 * MARGIN {
+                join(&mut stored, (first, first + (MARGIN - 1)));
+                join(&mut stored, (last - (MARGIN - 1), last));
+            } else {
+                join(&mut stored, (first, last));
             }
         }
         Self { all, stored }
@@ -82,4 +93,30 @@ pub(crate) fn read(memory: &dyn PhysicalMemory, pa: u64, len: u64, buffer: &mut 
     };
     buffer.resize(len, 0);
     memory.read(Pa(pa), buffer).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_that_are_stored_nowhere_are_read_at_their_ends_only() {
+        let segment = |pa, len, stored| Segment {
+            pa: Pa(pa),
+            len,
+            stored,
+        };
+        let runs = Runs::of(&[
+            segment(0x1000, 0x1000, Stored::At(0)),
+            segment(0x2000, 0x1000, Stored::Nowhere),
+            segment(0x3000, 0x1000, Stored::Encoded),
+            segment(0x4000, 1 << 40, Stored::Nowhere),
+        ]);
+        let end = 0x4000 + (1 << 40);
+        assert_eq!(runs.all, [(0x1000, end - 1)]);
+        assert_eq!(
+            runs.stored,
+            [(0x1000, 0x4000 + MARGIN - 1), (end - MARGIN, end - 1)]
+        );
+    }
 }

@@ -235,7 +235,7 @@ impl Image {
         let segments = self.memory.segments();
         segments
             .iter()
-            .map(|s| (s.pa.0, s.len, s.file_offset))
+            .map(|s| (s.pa.0, s.len, s.stored.file_offset()))
             .collect()
     }
 

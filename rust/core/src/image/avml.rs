@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::lime;
 use super::mmap::RawBytes;
 use super::source::{Store, StoreError};
-use super::{Input, OpenOptions, Opened, ReadError, Segment};
+use super::{Input, OpenOptions, Opened, ReadError, Segment, Stored};
 use crate::addr::Pa;
 
 const MAGIC: &[u8; 8] = b"AVML\x02\0\0\0";
@@ -225,7 +225,7 @@ fn segments(chunks: &[Chunk]) -> Vec<Segment> {
             _ => segments.push(Segment {
                 pa: Pa(chunk.pa),
                 len,
-                file_offset: None,
+                stored: Stored::Encoded,
             }),
         }
     }

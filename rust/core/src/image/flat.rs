@@ -4,7 +4,7 @@
 use super::describe::Description;
 use super::mmap::RawBytes;
 use super::source::Store;
-use super::{PhysicalMemory, ReadError, Segment, raw};
+use super::{PhysicalMemory, ReadError, Segment, Stored, raw};
 use crate::addr::Pa;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -105,9 +105,9 @@ impl Flat {
             .map(|piece| Segment {
                 pa: Pa(piece.pa),
                 len: piece.len,
-                file_offset: match piece.place {
-                    Place::File { offset, .. } => Some(offset),
-                    Place::Zero => None,
+                stored: match piece.place {
+                    Place::File { offset, .. } => Stored::At(offset),
+                    Place::Zero => Stored::Nowhere,
                 },
             })
             .collect();
@@ -165,7 +165,7 @@ impl PhysicalMemory for Flat {
         if len as u64 > segment.len - within {
             return None;
         }
-        match segment.file_offset {
+        match segment.stored.file_offset() {
             Some(offset) => self
                 .store_of(index)?
                 .in_place(offset.checked_add(within)?, len),
@@ -183,7 +183,8 @@ impl PhysicalMemory for Flat {
             let left = usize::try_from(segment.len - within).unwrap_or(usize::MAX);
             let part = &mut buf[done..done + wanted.min(left)];
             done += part.len();
-            let (Some(offset), Some(store)) = (segment.file_offset, self.store_of(index)) else {
+            let (Some(offset), Some(store)) = (segment.stored.file_offset(), self.store_of(index))
+            else {
                 part.fill(0);
                 continue;
             };

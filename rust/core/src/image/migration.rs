@@ -16,7 +16,7 @@ use super::flat::{Flat, Piece, Place};
 use super::mmap::RawBytes;
 use super::ram_blocks::{self, RamBlock};
 use super::source::Store;
-use super::{Input, OpenOptions, Opened, ReadError, Segment};
+use super::{Input, OpenOptions, Opened, ReadError, Segment, Stored};
 use crate::addr::Pa;
 
 pub(super) const MAGIC: &[u8; 4] = b"QEVM";
@@ -652,7 +652,7 @@ fn segments(pages: &[PageEntry], page_size: u64) -> Vec<Segment> {
             _ => segments.push(Segment {
                 pa: Pa(pa),
                 len: page_size,
-                file_offset: None,
+                stored: Stored::Encoded,
             }),
         }
     }

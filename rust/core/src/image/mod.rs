@@ -75,9 +75,29 @@ pub struct Segment {
     pub pa: Pa,
     /// Length in bytes, at least 1. `pa + len` is at most 2^64.
     pub len: u64,
-    /// Where its bytes are in the file; None where it reads as zeros or is stored
-    /// in another form (compressed).
-    pub file_offset: Option<u64>,
+    /// Where its bytes are.
+    pub stored: Stored,
+}
+
+/// Where a segment's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// In the file, as they were in memory, from this offset on.
+    At(u64),
+    /// In the file, in another form (compressed, a page here and a page there).
+    Encoded,
+    /// Nowhere: all of it reads as zeros, of any size that a header claims.
+    Nowhere,
+}
+
+impl Stored {
+    /// The offset of bytes that are in the file as they were in memory.
+    pub fn file_offset(self) -> Option<u64> {
+        match self {
+            Self::At(offset) => Some(offset),
+            Self::Encoded | Self::Nowhere => None,
+        }
+    }
 }
 
 /// A physical-memory image of whatever format.

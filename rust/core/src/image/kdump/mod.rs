@@ -18,7 +18,7 @@ use super::describe::Description;
 use super::error::ImageError;
 use super::mmap::RawBytes;
 use super::source::{Source, Store, StoreError};
-use super::{Input, OpenOptions, Opened, ReadError, Segment};
+use super::{Input, OpenOptions, Opened, ReadError, Segment, Stored};
 use crate::addr::Pa;
 use part::{DESCRIPTOR_SIZE, Part, Runs};
 
@@ -122,7 +122,7 @@ impl Dump {
                 // At most 2^34 pages of 2^20 bytes.
                 pa: Pa(first * u64::from(page_size)),
                 len: count * u64::from(page_size),
-                file_offset: None,
+                stored: Stored::Encoded,
             })
             .collect();
         Ok(Self {
