@@ -222,9 +222,16 @@ def arguments(tmp_path: Path) -> list[str]:
 def test_the_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*arguments, "0x224e000", "--all-spaces"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "0x224e000-0x224e000: 4 mappings"
+    assert lines[0] == "0x224e000: 4 mappings"
     assert sum("rwx" in line for line in lines) == 2
-    assert run([*arguments, "0x224e000+0x1000", "0x0-0xfff", "--format", "json"]) == 0
+    assert run([*arguments, "0x224e000+0x1000", "0x0-0x1000", "0xfffffffffffff000-0x0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("mappings")] == [
+        "0x224e000-0x224f000: 2 mappings",
+        "0x0-0x1000: 1 mappings",
+        "0xfffffffffffff000-0x0: 0 mappings",
+    ]
+    assert run([*arguments, "0x224e000+0x1000", "0x0-0x1000", "--format", "json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 3
     assert run(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("have 2 mappings or more")

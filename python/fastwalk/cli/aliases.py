@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from fastwalk.analysis.aliases import Counts, ReverseMap
     from fastwalk.frames import Columnar
 
+TOP = 1 << 64
+
 
 def physical(text: str) -> tuple[int, int]:
-    """An address, FIRST-LAST or FIRST+SIZE, as first address and size."""
+    """An address, START-END or START+SIZE, as first address and size."""
     first, mark, rest = text.partition("+" if "+" in text else "-")
     start = common.address(first)
     if not mark:
         return start, 1
-    end = common.number(rest)
-    size = end if mark == "+" else end - start + 1
-    if size < 1 or start + size > 1 << 64:
+    number = common.number(rest)
+    size = number if mark == "+" else (number or TOP) - start
+    if size < 1 or start + size > TOP:
         raise argparse.ArgumentTypeError(
-            f"{text} is no range; write 0x1000-0x1fff or 0x1000+0x1000"
+            f"{text} is no range; write 0x1000-0x2000 or 0x1000+0x1000"
         )
     return start, size
 
@@ -41,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=physical,
         metavar="PA",
-        help="physical address, FIRST-LAST, or FIRST+SIZE",
+        help="physical address, START-END (the address after the last), or START+SIZE",
     )
     common.space_arguments(parser)
     common.work_arguments(parser)
@@ -72,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
         return write(rows, options)
     with output.text(options.output) as out:
         for (pa, size), part in zip(options.ranges, parts, strict=True):
-            out.write(f"{pa:#x}-{pa + size - 1:#x}: {len(part)} mappings\n")
+            end = f"-{(pa + size) % TOP:#x}" if size > 1 else ""
+            out.write(f"{pa:#x}{end}: {len(part)} mappings\n")
             out.writelines(f"{line}\n" for line in part.texts())
     return 0
 
@@ -87,7 +90,7 @@ def _counts(found: ReverseMap, options: argparse.Namespace) -> int:
         columns = (counts.columns[name].tolist() for name in counts.NAMES)
         for pa, size, mappings, writable, executable, user in zip(*columns, strict=True):
             out.write(
-                f"{pa:#014x}-{pa + size:#014x} {size_text(size):>9} {mappings} mappings: "
+                f"{pa:#014x}-{(pa + size) % TOP:#014x} {size_text(size):>9} {mappings} mappings: "
                 f"{writable} writable, {executable} executable, {user} user\n"
             )
         out.write(f"{_total(counts)} in {len(counts)} ranges have {options.min} mappings or more\n")
