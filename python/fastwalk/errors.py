@@ -37,8 +37,8 @@ class RowBudgetError(FastwalkError):
     def __init__(self, rows: int, budget: int, message: str | None = None) -> None:
         super().__init__(
             message
-            or f"the walk gives {rows} rows and the budget is {budget}: narrow it with start and "
-            f"end, coalesce more, or raise budget"
+            or f"the walk gives {rows} rows and the budget is {budget}: walk part of it, coalesce "
+            f"more, or raise budget"
         )
         self.rows = rows
         self.budget = budget

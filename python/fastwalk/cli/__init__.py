@@ -15,6 +15,8 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
+from ..errors import FastwalkError, RowBudgetError
+
 COMMANDS = {
     "info": "what an image is, and what was found in it",
     "ptdump": "the kernel's own text of its page tables, byte for byte",
@@ -49,8 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command; returns its exit status."""
-    from ..errors import FastwalkError
-
     try:
         _standard_output()
         if not arguments or arguments[0] not in COMMANDS:
@@ -79,8 +79,6 @@ def run(arguments: list[str]) -> int:
 
 def _standard_output() -> None:
     """Names of files need not fit its encoding."""
-    from ..errors import FastwalkError
-
     if sys.stdout is None:
         raise FastwalkError("standard output is closed; give one, or /dev/null")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -101,9 +99,31 @@ def _command(name: str, arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.arguments(parser)
-    status = module.run(parser.parse_intermixed_args(arguments))
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        status = module.run(options)
+    except RowBudgetError as error:
+        raise FastwalkError(_over_budget(error, options)) from None
     sys.stdout.flush()
     return int(status)
+
+
+def _over_budget(error: RowBudgetError, options: argparse.Namespace) -> str:
+    """With the arguments that this command has, and that would help."""
+    from ..space import ROW_BYTES
+    from ..words import rough_size
+
+    known = vars(options)
+    ways = []
+    if known.get("all_spaces"):
+        ways.append("leave out --all-spaces")
+    elif "start" in known:
+        ways.append("narrow it with --start and --end")
+    if known.get("coalesce") in ("none", "physical"):
+        ways.append("give --coalesce attributes")
+    ways.append(f"give --budget {error.rows} ({rough_size(error.rows * ROW_BYTES)} of memory)")
+    found = f"there are {error.rows} rows and the budget is {error.budget}"
+    return f"{found}: {', or '.join(ways)}"
 
 
 def _overview(arguments: list[str]) -> int:
