@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import duckdb
@@ -225,3 +226,25 @@ def test_a_wrong_column_is_named() -> None:
         pyarrow.table(frame)
     with pytest.raises(ValueError, match="f4"):
         pyarrow.table(Frame({"f": np.zeros(2, np.float32)}))
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_no_file_is_made_without_the_library_to_write_it(
+    case: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    maps: Mappings,
+    format: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    target = tmp_path / "rows"
+    given = [str(case / "tables.elf"), "--layout", str(case / "layout.json")]
+    assert run(["walk", *given, "--format", format, "-o", str(target)]) == 2
+    message = f"fastwalk: --format {format} needs pyarrow; pip install pyarrow, or fastwalk[frames]"
+    assert capsys.readouterr().err == message + "\n"
+    write = maps.to_parquet if format == "parquet" else maps.to_ipc
+    with pytest.raises(FastwalkError, match="needs pyarrow"):
+        write(target)
+    assert not target.exists()

@@ -62,14 +62,11 @@ def test_nothing_heavy(folder: Path, arguments: list[str]) -> None:
 def test_only_the_standard_modules_that_are_needed(
     folder: Path, what: str, not_needed: set[str]
 ) -> None:
-    code = f"import sys; {what}; print(*sorted({not_needed} & set(sys.modules)), file=sys.stderr)"
-    command = [
-        sys.executable,
-        "-S",
-        "-c",
-        f"import sys; sys.path[:0] = {sys.path}; {code}",
-        *LAYOUT,
-    ]
+    code = (
+        f"import sys; sys.path[:0] = {sys.path}; {what}; "
+        f"print(*sorted({not_needed} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-S", "-c", code, *LAYOUT]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "\n")
 

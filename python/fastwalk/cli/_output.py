@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from fastwalk.frames import Frame
 
 
+COLUMNAR = ("parquet", "arrow")
+"""Formats that pyarrow writes."""
+
+
 def arguments(parser: argparse.ArgumentParser, *formats: str) -> None:
     """--format and --output."""
     parser.add_argument(
         "--format",
+        type=_format,
         choices=formats,
         default=formats[0],
         help=f"how to write (default: {formats[0]})",
@@ -28,6 +33,15 @@ def arguments(parser: argparse.ArgumentParser, *formats: str) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write to a file instead of standard output"
     )
+
+
+def _format(text: str) -> str:
+    """A format whose library is there: better now than when the work is done."""
+    if text in COLUMNAR:
+        from fastwalk.frames import library
+
+        library("pyarrow", f"--format {text}")
+    return text
 
 
 @contextmanager
@@ -78,7 +92,7 @@ def binary(options: argparse.Namespace) -> Iterator[BinaryIO]:
 
 def write_binary(frame: Frame, options: argparse.Namespace) -> bool:
     """Columns as Parquet or Arrow; False where another format was asked for."""
-    if options.format not in ("parquet", "arrow"):
+    if options.format not in COLUMNAR:
         return False
     with binary(options) as file:
         frame.to_parquet(file) if options.format == "parquet" else frame.to_ipc(file)

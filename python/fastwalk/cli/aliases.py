@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.space_arguments(parser)
     common.work_arguments(parser)
-    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", *output.COLUMNAR)
     parser.add_argument(
         "--all-spaces", action="store_true", help="look in every address space of the image"
     )
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return _counts(found, options)
     parts = [found.find(pa, size) for pa, size in options.ranges]
     rows = parts[0].joined(parts[1:], maps.origin)
-    if options.format in ("parquet", "arrow", "csv", "json"):
+    if options.format != "text":
         return write(rows, options)
     with output.text(options.output) as out:
         for (pa, size), part in zip(options.ranges, parts, strict=True):

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.image_arguments(parser)
     common.space_arguments(parser)
     common.work_arguments(parser)
-    output.arguments(parser, "text", "json", "sarif", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "sarif", "csv", *output.COLUMNAR)
     parser.add_argument(
         "--fail-on",
         default="wx",

@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=common.count, metavar="N", help="processes")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, to work there")
-    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", *output.COLUMNAR)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--after-layout", metavar="FILE", help="the layout of AFTER")
     common.space_arguments(parser)
     common.work_arguments(parser)
-    output.arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "csv", *output.COLUMNAR)
     parser.add_argument(
         "--kaslr",
         choices=list(KASLR),

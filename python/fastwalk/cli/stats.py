@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.image_arguments(parser)
     common.space_arguments(parser)
     common.work_arguments(parser)
-    output.arguments(parser, "text", "json", "csv", "parquet", "arrow")
+    output.arguments(parser, "text", "json", "csv", *output.COLUMNAR)
     parser.add_argument(
         "--all-spaces", action="store_true", help="of every address space of the image"
     )
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         found = stats(maps, space.tables(threads=options.threads), _shadow(space))
     for warning in maps.warnings:
         common.warn(warning)
-    if options.format in ("csv", "parquet", "arrow"):
+    if options.format in ("csv", *output.COLUMNAR):
         output.write_frame(found.frame(), options)
         return 0
     with output.text(options.output) as out:

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=common.address, metavar="VA", help="first address")
     parser.add_argument("--end", type=common.number, metavar="VA", help="address after the last")
-    output.arguments(parser, "text", "csv", "json", "parquet", "arrow")
+    output.arguments(parser, "text", "csv", "json", *output.COLUMNAR)
     parser.add_argument(
         "--decoded",
         action="store_true",
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise common.UsageError(str(error)) from None
     for warning in maps.warnings:
         common.warn(warning)
-    if options.format in ("parquet", "arrow"):
+    if options.format in output.COLUMNAR:
         output.write_binary(maps.stored(decoded=options.decoded), options)
         return 0
     if options.decoded:
