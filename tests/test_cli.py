@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -351,6 +353,20 @@ def test_names_that_the_output_cannot_show(tables: Path, layout: Path, tmp_path:
     for command, *more in commands:
         done = fastwalk(command, strange, "--layout", layout, *more, env=environment)
         assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def test_names_in_csv_may_have_commas(tables: Path, layout: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "layout.json"
+    odd.write_text(layout.read_text().replace('"init_top_pgt"', '"init, or so"'))
+    done = fastwalk("walk", tables, "--layout", odd, "--all-spaces", "--format", "csv")
+    assert done.returncode == 0, done
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["space"] for row in rows} == {"init, or so", "current"}
+    names = ("--view", "kernel", "--after-layout", odd, "--format", "csv")
+    done = fastwalk("diff", tables, tables, "--layout", layout, *names, "--shift", "0x1000")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert rows
+    assert all(int(row["start"], 16) >= 0 and None not in row for row in rows)
 
 
 def test_interrupt_ends_a_long_walk_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from . import _common as common
 from . import _output as output
 
 if TYPE_CHECKING:
+    from fastwalk.analysis.diff import Change
     from fastwalk.mappings import Mappings
 
 KASLR = {"auto": None, "yes": True, "no": False}
@@ -92,14 +93,15 @@ def run(options: argparse.Namespace) -> int:
             }
             output.json_document(document, out)
         else:
-            out.write(",".join(Change._fields) + "\n")
-            for change in found:
-                out.write(
-                    f"{change.change},{change.space},{change.start:#x},{change.start_after:#x},"
-                    f"{change.size},{change.before},{change.after},{change.pa_before:#x},"
-                    f"{change.pa_after:#x},{change.section}\n"
-                )
+            output.csv_rows(Change._fields, (_cells(change) for change in found), out)
     return 1 if len(found) else 0
+
+
+def _cells(change: Change) -> list[object]:
+    """A row of a CSV file, addresses in hex."""
+    addresses = {"start", "start_after", "pa_before", "pa_after"}
+    cells = change._asdict().items()
+    return [f"{cell:#x}" if name in addresses else cell for name, cell in cells]
 
 
 def _walk(options: argparse.Namespace) -> Mappings:

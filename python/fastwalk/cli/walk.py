@@ -6,7 +6,7 @@ example: fastwalk walk vmcore --coalesce physical --format csv
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from . import _common as common
@@ -49,6 +49,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Walks and writes."""
+    if options.decoded and options.format not in output.COLUMNAR:
+        raise common.UsageError("--decoded goes with --format parquet or arrow")
     label: Callable[[int], str] = common.unlabelled
     try:
         if options.all_spaces:
@@ -63,8 +65,6 @@ def run(options: argparse.Namespace) -> int:
     if options.format in output.COLUMNAR:
         output.write_binary(maps.stored(decoded=options.decoded), options)
         return 0
-    if options.decoded:
-        raise common.UsageError("--decoded goes with --format parquet or arrow")
     with output.text(options.output) as out:
         write(maps, options.format, out, label)
     return 0
@@ -102,19 +102,34 @@ def write(
             out.write(f"{line.lstrip()}{label(int(start))}\n")
         return
     if format == "csv":
-        several = "space" in maps.columns
-        more = ",shadow,covers_start,covers_size" if maps.has_shadow else ""
-        more += ",space" if several else ""
-        out.write(f"start,size,pa,attributes,effective,depth,kind{more}\n")
-        for row in maps:
-            more = f",{row.shadow},{row.covers_start:#x},{row.covers_size}" if row.shadow else ""
-            more += f",{row.space}" if several else ""
-            out.write(
-                f"{row.start:#x},{row.size},{row.pa:#x},{row.attributes:#x},{row.effective},"
-                f"{row.depth},{row.kind}{more}\n"
-            )
+        output.csv_rows(_names(maps), _cells(maps), out)
         return
     shown = (
         {name: value for name, value in row._asdict().items() if value is not None} for row in maps
     )
     output.json_rows(shown, out)
+
+
+def _names(maps: Mappings) -> list[str]:
+    """Of the columns of a CSV file."""
+    names = ["start", "size", "pa", "attributes", "effective", "depth", "kind"]
+    if maps.has_shadow:
+        names += ["shadow", "covers_start", "covers_size"]
+    if "space" in maps.columns:
+        names.append("space")
+    return names
+
+
+def _cells(maps: Mappings) -> Iterator[list[object]]:
+    """Rows of a CSV file, addresses in hex."""
+    has_shadow, several = maps.has_shadow, "space" in maps.columns
+    for row in maps:
+        cells: list[object] = [
+            hex(row.start), row.size, hex(row.pa), hex(row.attributes), row.effective, row.depth,
+            row.kind,
+        ]  # fmt: skip
+        if has_shadow:
+            cells += [row.shadow, hex(row.covers_start or 0), row.covers_size]
+        if several:
+            cells.append(row.space)
+        yield cells
