@@ -8,7 +8,6 @@ change either.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,31 +18,14 @@ from ..arch.spec import Spec
 from ..frames import Columnar, Frame
 from ..mappings import Mappings
 from ..words import permission_text, size_text
-from .intervals import ONE, union
-from .sections import IMAGE, Sections, names_of
-from .sides import (
-    AMOUNT,
-    APPEARED,
-    CHANGES,
-    GONE,
-    MOVED,
-    SAME,
-    Side,
-    Swept,
-    is_direct,
-    keys_of,
-    rearranged,
-    relocated,
-    shifted,
-    side_of,
-    sweep,
-)
+from .compare import Comparison, signed
+from .sections import Sections, names_of
+from .sides import AMOUNT, APPEARED, CHANGES, GONE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..view.changes import DiffPlot
-    from .sides import U64, Rows
 
 SIGNS = "+-!>~"
 _TOP = 1 << 64
@@ -189,8 +171,7 @@ class Diff(Columnar):
         yield f"--- {self.names[0]}"
         yield f"+++ {self.names[1]}"
         for name, shift in self.shifts.items():
-            signed = _signed(shift)
-            yield f"# {name} is {'+' if signed >= 0 else '-'}{abs(signed):#x} away"
+            yield f"# {name} is {signed(shift):+#x} away"
         heading = None
         for one in self:
             if (one.space, one.section) != heading:
@@ -244,9 +225,9 @@ def diff(
         if unknown := [name for name in shift if name not in known]:
             named = ", ".join(known) or "none"
             raise ValueError(f"there is no section {unknown[0]!r} to shift; there are: {named}")
-    found = _Collector()
+    found = Comparison(kaslr, shift)
     for number, (one, other) in enumerate(pairs):
-        found.space(number, one, other, kaslr, shift)
+        found.add(number, one, other)
     result = Diff(found.columns(), a.spec, spaces, sections, (names[0], names[1]))
     result.shifts, result.relocated = found.shifts, found.relocated
     result.judged_moves = found.judged_moves
@@ -276,240 +257,3 @@ def _empty(like: Mappings | None) -> Mappings:
     picked = like[:0]
     assert isinstance(picked, Mappings)
     return picked
-
-
-class _Collector:
-    """Collects the changes of one section after the other."""
-
-    def __init__(self) -> None:
-        self.parts: list[dict[str, np.ndarray]] = []
-        self.shifts: dict[str, int] = {}
-        self.relocated = 0
-        self.judged_moves = True
-
-    def columns(self) -> dict[str, np.ndarray]:
-        empty = _part(0, np.zeros(0, np.uint8), np.zeros(0, np.uint64))
-        parts = self.parts or [empty]
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in empty}
-        order = np.lexsort((columns["start"], columns["space"]))
-        return {name: column[order] for name, column in columns.items()}
-
-    def space(
-        self,
-        number: int,
-        a: Mappings,
-        b: Mappings,
-        kaslr: bool | None,
-        shift: int | Mapping[str, int],
-    ) -> None:
-        key_a, key_b = keys_of(a, b)
-        side_a, side_b = side_of(a, key_a), side_of(b, key_b)
-        sections = Sections.of_origin(a.origin)[0], Sections.of_origin(b.origin)[0]
-        if kaslr is None:
-            by_name = not isinstance(shift, int) and bool(shift)
-            kaslr = by_name or (not shift and _lies_elsewhere(a, b, *sections))
-        physical = bool(side_a.contiguous.any()) == bool(side_b.contiguous.any())
-        moves = not kaslr and not shift and physical
-        self.judged_moves &= moves
-        whole = (0, _TOP - 1)
-        if not kaslr and isinstance(shift, int):
-            side_b = shifted(side_b, shift)
-            self.compare(number, a, b, side_a, side_b, (0, shift % _TOP), moves, False)
-            return
-        given = {} if isinstance(shift, int) else {n: _signed(by) for n, by in shift.items()}
-        numbers = {}
-        for index, name in _named(sections[1]).items():
-            numbers[name] = index
-        for index, name in _named(sections[0]).items():
-            low, high = sections[0].bounds(index) if name[0] else whole
-            if name not in numbers:
-                if name[0] or index == 0:
-                    self.compare(
-                        number, a, b, side_a.section(low, high), side_b.section(low, high),
-                        (low, low), moves, kaslr,
-                    )  # fmt: skip
-                continue
-            low, high = sections[0].bounds(index)
-            there, there_end = sections[1].bounds(numbers[name])
-            by = given.get(name[0], there - low)
-            if by and name[0]:
-                self.shifts[name[0]] = by % _TOP
-            # Sections need not begin with each other where the shift was given.
-            base = min(low, there - by)
-            if not (base >= 0 and base + by >= 0):
-                raise ValueError(f"a shift of {by:#x} leads out of the address space")
-            self.compare(
-                number, a, b, side_a.section(low, high, base),
-                side_b.section(there, there_end, base + by), (base, base + by), moves, kaslr,
-            )  # fmt: skip
-
-    def compare(
-        self,
-        number: int,
-        a: Mappings,
-        b: Mappings,
-        left: Side,
-        right: Side,
-        bases: tuple[int, int],
-        moves: bool,
-        kaslr: bool,
-    ) -> None:
-        if kaslr and is_direct(left) and is_direct(right):
-            self.amounts(number, a, b, left, right, bases)
-            return
-        if kaslr:
-            left, right = left.merged(), right.merged()
-            while True:
-                # What was matched may have hidden something else that can be.
-                swept = sweep(left, right, False)
-                keep_left, keep_right, count = relocated(left, right, swept)
-                if not count:
-                    break
-                self.relocated += count
-                left, right = left.take(keep_left), right.take(keep_right)
-            keys, less, more = rearranged(left, right, swept)
-            self.amount(number, a, b, left, right, bases, (keys, less, more))
-        else:
-            swept = sweep(left, right, moves)
-        self.add(number, a, b, left, right, bases, swept)
-
-    def amounts(
-        self, number: int, a: Mappings, b: Mappings, left: Side, right: Side, bases: tuple[int, int]
-    ) -> None:
-        keys = np.unique(np.concatenate((left.key, right.key)))
-        totals = []
-        for side in (left, right):
-            size = (side.last - side.first) + ONE
-            total = np.zeros(len(keys), np.uint64)
-            np.add.at(total, np.searchsorted(keys, side.key), size)
-            totals.append(total)
-        self.amount(number, a, b, left, right, bases, (keys, totals[0], totals[1]))
-
-    def amount(
-        self,
-        number: int,
-        a: Mappings,
-        b: Mappings,
-        left: Side,
-        right: Side,
-        bases: tuple[int, int],
-        totals: tuple[U64, U64, U64],
-    ) -> None:
-        """Keys, and how many bytes have them before and after."""
-        for key, before, after in zip(*(column.tolist() for column in totals), strict=True):
-            if before == after:
-                self.relocated += before != 0
-                continue
-            part = _part(number, np.array([AMOUNT], np.uint8), np.array([bases[0]], np.uint64))
-            part["start_after"][:] = bases[1]
-            part["size"][:] = abs(after - before)
-            side, maps, which = (right, b, "after") if after > before else (left, a, "before")
-            row = side.row[np.flatnonzero(side.key == np.uint64(key))[:1]]
-            _describe(part, which, maps, row, slice(None))
-            self.parts.append(part)
-
-    def add(
-        self,
-        number: int,
-        a: Mappings,
-        b: Mappings,
-        left: Side,
-        right: Side,
-        bases: tuple[int, int],
-        swept: Swept,
-    ) -> None:
-        rows = np.flatnonzero(swept.change != SAME)
-        if not len(rows):
-            return
-        change, first, last = swept.change[rows], swept.first[rows], swept.last[rows]
-        part = _part(number, change, first)
-        for which, maps, side, row, lacks in (
-            ("before", a, left, swept.left[rows], APPEARED),
-            ("after", b, right, swept.right[rows], GONE),
-        ):
-            has = np.flatnonzero(change != lacks)
-            if not len(has):
-                continue
-            there = row[has]
-            _describe(part, which, maps, side.row[there], has)
-            part[f"pa_{which}"][has] = side.pa[there] + (first[has] - side.first[there])
-            part[f"key_{which}"][has] = side.key[there]
-        # Neighbours that changed alike are one change.
-        joins = np.zeros(len(rows), np.bool_)
-        joins[1:] = last[:-1] + ONE == first[1:]
-        for name in ("change", "key_before", "key_after"):
-            joins[1:] &= part[name][:-1] == part[name][1:]
-        steps = first[1:] - first[:-1]
-        moved = change[1:] == MOVED
-        for name in ("pa_before", "pa_after"):
-            joins[1:] &= ~moved | (part[name][1:] - part[name][:-1] == steps)
-        heads = np.flatnonzero(~joins)
-        ends = np.concatenate((heads[1:] - 1, [len(rows) - 1]))
-        merged = {name: column[heads] for name, column in part.items()}
-        merged["size"] = last[ends] - first[heads] + ONE
-        merged["start"] = first[heads] + np.uint64(bases[0])
-        merged["start_after"] = first[heads] + np.uint64(bases[1])
-        self.parts.append(merged)
-
-
-def _part(number: int, change: NDArray[np.uint8], first: U64) -> dict[str, np.ndarray]:
-    count = len(change)
-    part: dict[str, np.ndarray] = {
-        "change": change,
-        "space": np.full(count, number, np.uint32),
-        "start": first,
-        "start_after": np.zeros(count, np.uint64),
-        "size": np.zeros(count, np.uint64),
-    }
-    for name in ("pa", "attributes", "key"):
-        for which in ("before", "after"):
-            part[f"{name}_{which}"] = np.zeros(count, np.uint64)
-    for name in ("effective", "depth"):
-        for which in ("before", "after"):
-            part[f"{name}_{which}"] = np.zeros(count, np.uint8)
-    return part
-
-
-def _describe(
-    part: dict[str, np.ndarray], which: str, maps: Mappings, rows: Rows, to: Rows | slice
-) -> None:
-    for name in ("attributes", "effective", "depth"):
-        part[f"{name}_{which}"][to] = maps.columns[name][rows]
-
-
-def _signed(shift: int) -> int:
-    """A shift as :attr:`Diff.shifts` has it, or as people say it."""
-    return shift - _TOP if shift >> 63 > 0 else shift
-
-
-def _named(sections: Sections) -> dict[int, tuple[str, int]]:
-    """Number of a section -> its name, and how many of that name came before it."""
-    seen: Counter[str] = Counter()
-    out = {}
-    for index, name in enumerate(sections.names):
-        out[index] = (name, seen[name])
-        seen[name] += 1
-    return out
-
-
-def _lies_elsewhere(a: Mappings, b: Mappings, one: Sections, other: Sections) -> bool:
-    """Whether two walks are of the same kernel at different places."""
-    if len(one.names) > 1 and one.names == other.names and (one.starts != other.starts).any():
-        return True
-    (first, size), (elsewhere, size_there) = _code(a, one), _code(b, other)
-    return None not in (first, elsewhere) and first != elsewhere and size == size_there
-
-
-def _code(maps: Mappings, sections: Sections) -> tuple[int | None, int]:
-    """Where the kernel's code begins: the first of it in the section of its image; without such
-    a section (arm64 has its image among the vmalloc areas), its longest stretch, and the size
-    of that."""
-    rows = maps.is_leaf & maps.executable & ~maps.user
-    if any(name in IMAGE for name in sections.names):
-        inside = maps.start[rows & sections.in_image(maps.start)]
-        return (int(inside.min()) if len(inside) else None), 0
-    found = union(maps.start[rows], maps.start[rows] + (maps.size[rows] - ONE))
-    if not len(found):
-        return None, 0
-    longest = int(np.argmax(found.last - found.first))
-    return int(found.first[longest]), int(found.last[longest] - found.first[longest])

@@ -1,6 +1,5 @@
 """What two walks are compared as: leaves of one section on either side, and what differs between
-them, address by address. :mod:`fastwalk.analysis.diff` puts sections against each other and
-tells what was found."""
+them, address by address. :mod:`fastwalk.analysis.compare` puts sections against each other."""
 
 from __future__ import annotations
 
