@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Layout, Marker, Paging, Root
-from . import family
+from ..layout import Marker, Paging
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
@@ -52,22 +51,13 @@ class Arm(Family):
             "a 3G/1G split is taken for granted and the start of vmalloc is not known",
         )
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        return ((0, 0xFFFF_FFFF),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        # asm/pgtable-3level-types.h: 40 bits of PA; asm/pgtable-2level-hwdef.h: 32.
         lpae = mode == "arm-lpae"
-        views = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, [(0, 0xFFFF_FFFF)], array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=4096,
-            roots={self.root_name: Root(root, "kernel")},
-            views=views,
-            default_view=self.view_name,
-            # asm/pgtable-3level-types.h: 40 bits of PA; asm/pgtable-2level-hwdef.h: 32.
-            paging=Paging(levels=3 if lpae else 2, va_bits=32, config_pa_bits=40 if lpae else 32),
-        )
+        return Paging(levels=3 if lpae else 2, va_bits=32, config_pa_bits=40 if lpae else 32)
 
 
 FAMILIES: tuple[Family, ...] = (Arm(),)

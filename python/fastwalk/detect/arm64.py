@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..arch import spec_of
-from ..layout import Layout, Marker, Paging, Root, View
+from ..layout import Marker, Paging, View
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -53,6 +53,7 @@ class Arm64(Family):
     memory_starts = (0x4000_0000, 0x8000_0000)  # QEMU's virt machine, many boards
     registers = ("ttbr0_el1", "ttbr1_el1", "tcr_el1")
     all_modes = _MODES
+    shadow_markers = ("Kasan shadow start", "Kasan shadow end")
     # Bits 11:2 are ignored in table descriptors and Linux leaves them 0, while every page
     # has its access flag there (pgtable-hwdef.h, PMD_TYPE_TABLE, PTE_AF).
     table_bits = (0xFFC, 0)
@@ -143,37 +144,23 @@ class Arm64(Family):
             "the fixmap's start is not known",
         )
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        # 6.12 starts at the lowest address in force, 6.1 at PAGE_OFFSET as compiled.
+        _, base_bits = _parts(mode)
+        if kernel.version[:2] < (6, 9):
+            base_bits = self._config_va_bits(kernel, array) or base_bits
+        return (((-1 << base_bits) & _TOP, _TOP),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
         page_shift, va_bits = _parts(mode)
         config = self._config_va_bits(kernel, array) or va_bits
-        # 6.12 starts at the lowest address in force, 6.1 at PAGE_OFFSET as compiled.
-        base_bits = config if kernel.version[:2] < (6, 9) else va_bits
-        ranges = [((-1 << base_bits) & _TOP, _TOP)]
-        top = Root(root, "kernel", index_va_bits=self.index_va_bits(kernel, array, mode))
-        kasan = None
-        if array is not None and (start := array.address("Kasan shadow start")) is not None:
-            end = array.address("Kasan shadow end")
-            kasan = family.early_shadow(kernel, mode, top, start, end)
-        views = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, ranges, array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=1 << page_shift,
-            roots={self.root_name: top},
-            views=views,
-            default_view=self.view_name,
-            paging=Paging(
-                levels=_levels(page_shift, va_bits),
-                config_levels=_levels(page_shift, config),
-                va_bits=va_bits,
-                config_va_bits=config,
-                config_pa_bits=self._config_pa_bits(kernel, config),
-                lpa2=mode.endswith("-lpa2"),
-            ),
-            kasan=kasan,
+        return Paging(
+            levels=_levels(page_shift, va_bits),
+            config_levels=_levels(page_shift, config),
+            va_bits=va_bits,
+            config_va_bits=config,
+            config_pa_bits=self._config_pa_bits(kernel, config),
+            lpa2=mode.endswith("-lpa2"),
         )
 
     def by_root(self, memory: Memory, mode: str, root: int) -> tuple[str, dict[str, int]]:

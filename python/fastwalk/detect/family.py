@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..arch import spec_of
 from ..arch.spec import ByteOrder
 from ..errors import FastwalkError
-from ..layout import SHADOW_TABLES, Kasan, Layout, Marker, Root, View
+from ..layout import SHADOW_TABLES, Kasan, Layout, Marker, Paging, Root, View
 from . import markers, shadow
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
@@ -43,6 +43,8 @@ class Family(ABC):
     """The lowest VA that the kernel image can have."""
     tables: ClassVar[tuple[MarkerTable, ...]]
     """The forms that the array of markers has had, the newest first."""
+    shadow_markers: ClassVar[tuple[str, str] | None] = None
+    """Markers of the ends of KASAN's shadow memory, where its tables matter."""
     root_name: ClassVar[str] = "swapper_pg_dir"
     root_symbols: ClassVar[tuple[str, ...]] = ("swapper_pg_dir",)
     registers: ClassVar[tuple[str, ...]] = ()
@@ -67,8 +69,38 @@ class Family(ABC):
         kernel's root."""
 
     @abstractmethod
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
-        """The rest, the mode and the kernel's root being known."""
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        """First and last address of each range that the kernel's dumper walks."""
+
+    @abstractmethod
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        """What is in force, and what was compiled where that differs."""
+
+    def layout(self, kernel: Kernel, array: MarkerArray, mode: str, root: int) -> Layout:
+        """All that walking the kernel's root takes, it and its mode being known."""
+        top = self.top(kernel, array, mode, root)
+        edges = self.shadow_edges(array)
+        view = View(self.root_name, self.ranges(kernel, array, mode), array.markers)
+        return Layout(
+            arch=self.arch,
+            mode=mode,
+            kernel=kernel.uts.kernel,
+            page_size=1 << spec_of(mode).page_bits,
+            roots={self.root_name: top},
+            views={self.view_name: view},
+            default_view=self.view_name,
+            paging=self.paging(kernel, array, mode),
+            kasan=early_shadow(kernel, mode, top, *edges) if edges else None,
+        )
+
+    def top(self, kernel: Kernel, array: MarkerArray, mode: str, root: int) -> Root:
+        """The kernel's own root."""
+        return Root(root, "kernel", index_va_bits=self.index_va_bits(kernel, array, mode))
+
+    def shadow_edges(self, array: MarkerArray) -> tuple[int, int | None] | None:
+        """Start and end of KASAN's shadow memory, if the markers have it."""
+        start, end = map(array.address, self.shadow_markers or ("", ""))
+        return None if start is None else (start, end)
 
     @abstractmethod
     def derived_markers(
@@ -170,7 +202,3 @@ def early_shadow(
         else None
     )
     return Kasan(start=start, end=end, early_shadow=found, pte0=pte0)
-
-
-def view(root: str, ranges: Iterable[tuple[int, int]], array: MarkerArray) -> View:
-    return View(root, tuple(ranges), array.markers)

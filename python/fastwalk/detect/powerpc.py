@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Layout, Marker, Paging, Root
-from . import family
+from ..layout import Marker, Paging
 from .family import Family
 from .kernel import Kernel
 from .markers import MarkerArray, MarkerTable
@@ -74,26 +73,16 @@ class Ppc64le(Family):
         ]
         return tuple(Marker(at, name) for at, name in named), "all are the constants of 6.12"
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
-        ranges = [(_PAGE_OFFSET, _PAGE_OFFSET + (1 << _VA_BITS) - 1)]
-        views = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, ranges, array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=_PAGE_SIZES[mode],
-            roots={self.root_name: Root(root, "kernel")},
-            views=views,
-            default_view=self.view_name,
-            paging=Paging(
-                levels=4,
-                va_bits=_VA_BITS,
-                config_pa_bits=_PA_BITS,
-                index_bits=_INDEX_BITS[mode],
-                table_endian="big",
-            ),
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        return ((_PAGE_OFFSET, _PAGE_OFFSET + (1 << _VA_BITS) - 1),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        return Paging(
+            levels=4,
+            va_bits=_VA_BITS,
+            config_pa_bits=_PA_BITS,
+            index_bits=_INDEX_BITS[mode],
+            table_endian="big",
         )
 
 

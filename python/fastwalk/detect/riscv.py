@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..arch import spec_of
-from ..layout import Layout, Marker, Paging, Root, View
+from ..layout import Marker, Paging, View
 from . import family
 from .family import Family
 from .kernel import Kernel
@@ -29,6 +29,7 @@ class Riscv64(Family):
     elf_machines = (243,)
     memory_starts = (0x8000_0000,)  # QEMU's virt machine, SiFive's boards
     all_modes = tuple(f"riscv64-sv{bits}" for bits in (48, 39, 57))
+    shadow_markers = ("Kasan shadow start", "Kasan shadow end")
     tables = (
         MarkerTable(
             anchors=("Linear mapping", "Kernel mapping", "Fixmap start"),
@@ -77,36 +78,20 @@ class Riscv64(Family):
             "the layout of 6.12 is taken for granted",
         )
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
-        va_bits = int(mode.removeprefix("riscv64-sv"))
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
         # pgtable.h: KERN_VIRT_START is the start of the upper half.
-        ranges = [((-1 << (va_bits - 1)) & _TOP, _TOP)]
-        top = Root(root, "kernel")
-        kasan = None
-        if array is not None and (start := array.address("Kasan shadow start")) is not None:
-            end = array.address("Kasan shadow end")
-            kasan = family.early_shadow(kernel, mode, top, start, end)
-        views = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, ranges, array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=4096,
-            roots={self.root_name: top},
-            views=views,
-            default_view=self.view_name,
-            paging=Paging(
-                levels=_LEVELS[va_bits],
-                va_bits=va_bits,
-                # CONFIG_PGTABLE_LEVELS is 5 on every 64-bit kernel (arch/riscv/Kconfig).
-                config_levels=5,
-                # asm/sparsemem.h: MAX_PHYSMEM_BITS is 56.
-                config_pa_bits=kernel.number("MAX_PHYSMEM_BITS") or 56,
-                svnapot=self._svnapot(kernel),
-            ),
-            kasan=kasan,
+        return (((-1 << (spec_of(mode).va_bits - 1)) & _TOP, _TOP),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        va_bits = spec_of(mode).va_bits
+        return Paging(
+            levels=_LEVELS[va_bits],
+            va_bits=va_bits,
+            # CONFIG_PGTABLE_LEVELS is 5 on every 64-bit kernel (arch/riscv/Kconfig).
+            config_levels=5,
+            # asm/sparsemem.h: MAX_PHYSMEM_BITS is 56.
+            config_pa_bits=kernel.number("MAX_PHYSMEM_BITS") or 56,
+            svnapot=self._svnapot(kernel),
         )
 
     def process_view(self, default: View, mode: str, name: str) -> View | None:

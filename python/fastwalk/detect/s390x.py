@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..layout import Kasan, Layout, Marker, Paging, Root, View
+from ..layout import Marker, Paging, Root, View
 from . import family, registers
 from .family import Family
 from .kernel import Kernel
@@ -18,6 +18,10 @@ from .virtual import Virtual
 
 # Designation type of an ASCE, bits 60-61: 3 region-first .. 0 segment table.
 _MODES = ("s390x-segment", "s390x-region3", "s390x-region2", "s390x-region1")
+
+
+def _va_bits(mode: str) -> int:
+    return 31 + 11 * _MODES.index(mode)
 
 
 class S390x(Family):
@@ -70,29 +74,20 @@ class S390x(Family):
             ]
         return tuple(named), "only the kernel image has markers"
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
-        designation = _MODES.index(mode)
-        va_bits = 31 + 11 * designation
-        top = Root(root, "kernel", mode=mode)
-        kasan: Kasan | None = None
-        views = {}
-        if array is not None:
-            edges = [m.address for m in array.markers if m.name.startswith("Kasan Shadow")]
-            if edges:
-                kasan = family.early_shadow(kernel, mode, top, edges[0], edges[-1])
-            views[self.view_name] = family.view(self.root_name, [(0, (1 << va_bits) - 1)], array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=4096,
-            roots={self.root_name: top},
-            views=views,
-            default_view=self.view_name,
-            # CONFIG_PGTABLE_LEVELS is 5 (arch/s390/Kconfig).
-            paging=Paging(levels=2 + designation, va_bits=va_bits, config_levels=5),
-            kasan=kasan,
-        )
+    def top(self, kernel: Kernel, array: MarkerArray, mode: str, root: int) -> Root:
+        return Root(root, "kernel", mode=mode)
+
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        return ((0, (1 << _va_bits(mode)) - 1),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        # CONFIG_PGTABLE_LEVELS is 5 (arch/s390/Kconfig).
+        return Paging(levels=2 + _MODES.index(mode), va_bits=_va_bits(mode), config_levels=5)
+
+    def shadow_edges(self, array: MarkerArray) -> tuple[int, int | None] | None:
+        # Both ends have one name.
+        edges = [m.address for m in array.markers if m.name.startswith("Kasan Shadow")]
+        return (edges[0], edges[-1]) if edges else None
 
     def other_roots(
         self, kernel: Kernel, virtual: Virtual, mode: str, top: Root
@@ -117,7 +112,7 @@ class S390x(Family):
         return Root(process.pgd, "process", mode=_MODES[1])
 
     def process_view(self, default: View, mode: str, name: str) -> View | None:
-        return family.user_view(31 + 11 * _MODES.index(mode), name)
+        return family.user_view(_va_bits(mode), name)
 
     def _kernel_asce(self, kernel: Kernel) -> int | None:
         for cpu in registers.of(kernel.memory):

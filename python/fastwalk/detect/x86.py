@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from ..arch import spec_of
-from ..layout import Kasan, Layout, Marker, Paging, Root, View
+from ..layout import Marker, Paging, Root, View
 from . import family, registers
 from .family import Family
 from .kernel import Kernel
@@ -107,6 +107,7 @@ class _X86(Family):
 
 class X86_64(_X86):
     arch = "x86_64"
+    shadow_markers = ("KASAN shadow", "KASAN shadow end")
     elf_machines = (62,)
     all_modes = ("x86_64-4level", "x86_64-5level")
     # Present and writable, neither uncached nor large nor global (asm/pgtable_types.h,
@@ -180,32 +181,13 @@ class X86_64(_X86):
                     break
         return None
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
-        levels = 5 if mode == "x86_64-5level" else 4
-        shift = 12 + 9 * (levels - 1)
-        ranges = (
-            (0, (1 << (shift + 8)) - 1),
-            ((_GUARD_HOLE_END << shift) & _TOP, _TOP),
-        )
-        top = Root(root, "kernel")
-        kasan: Kasan | None = None
-        if array is not None and (start := array.address("KASAN shadow")) is not None:
-            end = array.address("KASAN shadow end")
-            kasan = family.early_shadow(kernel, mode, top, start, end)
-        views: dict[str, View] = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, ranges, array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=4096,
-            roots={self.root_name: top},
-            views=views,
-            default_view=self.view_name,
-            paging=Paging(levels=levels, va_bits=shift + 9),
-            kasan=kasan,
-        )
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        va_bits = spec_of(mode).va_bits
+        return (0, (1 << va_bits - 1) - 1), ((_GUARD_HOLE_END << va_bits - 9) & _TOP, _TOP)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
+        spec = spec_of(mode)
+        return Paging(levels=len(spec.depths), va_bits=spec.va_bits)
 
 
 class I386(_X86):
@@ -241,21 +223,12 @@ class I386(_X86):
             "markers from the end of vmalloc on are not known",
         )
 
-    def layout(self, kernel: Kernel, array: MarkerArray | None, mode: str, root: int) -> Layout:
+    def ranges(self, kernel: Kernel, array: MarkerArray, mode: str) -> tuple[tuple[int, int], ...]:
+        return ((0, 0xFFFF_FFFF),)
+
+    def paging(self, kernel: Kernel, array: MarkerArray, mode: str) -> Paging:
         levels = 3 if mode == "i386-pae" else 2
-        views: dict[str, View] = {}
-        if array is not None:
-            views[self.view_name] = family.view(self.root_name, [(0, 0xFFFF_FFFF)], array)
-        return Layout(
-            arch=self.arch,
-            mode=mode,
-            kernel=kernel.uts.kernel,
-            page_size=4096,
-            roots={self.root_name: Root(root, "kernel")},
-            views=views,
-            default_view=self.view_name,
-            paging=Paging(levels=levels, va_bits=32, config_levels=levels),
-        )
+        return Paging(levels=levels, va_bits=32, config_levels=levels)
 
 
 FAMILIES: tuple[Family, ...] = (X86_64(), I386())
