@@ -63,6 +63,17 @@ def fixed(build: Callable[[], Spec]) -> Callable[[int | None], Spec]:
     return factory
 
 
+def same_types(
+    modes: Mapping[str, Callable[[int | None], Spec]], types: tuple[tuple[str, int, int], ...]
+) -> dict[str, Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]]:
+    """``MEMORY`` of modes whose leaves have the same memory types at every depth."""
+
+    def of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
+        return lambda: (types,) * len(modes[mode](None).depths)
+
+    return {mode: of(mode) for mode in modes}
+
+
 def early_shadow(layout: Layout, level: int) -> EarlyShadow | None:
     """The KASAN table that an entry of a level may point to, if the layout has it.
 

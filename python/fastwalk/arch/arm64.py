@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..errors import SpecError
 from ..layout import Layout, Root, View
-from ._common import Shadow, shadow_of_top
+from ._common import Shadow, same_types, shadow_of_top
 from .dialect import (
     Dialect,
     EarlyShadow,
@@ -239,13 +239,9 @@ ATTRIBUTES = {name: _attributes_of(mode) for name, mode in _MODES.items()}
 # MT_*, asm/memory.h:172 of 6.12: what Linux puts into MAIR_EL1.
 _TYPES = ("normal", "tagged", "normal-nc", "device-nGnRnE", "device-nGnRE")
 
-
-def _memory_of(mode: Mode) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
-    types = tuple((name, ATTR_INDEX, index << 2) for index, name in enumerate(_TYPES))
-    return lambda: (types,) * len(_spec(mode, None).depths)
-
-
-MEMORY = {name: _memory_of(mode) for name, mode in _MODES.items()}
+MEMORY = same_types(
+    MODES, tuple((name, ATTR_INDEX, index << 2) for index, name in enumerate(_TYPES))
+)
 
 # Entries that the contiguous bit makes one, from the last depth up: arch/arm64/Kconfig,
 # ARM64_CONT_PTE_SHIFT and ARM64_CONT_PMD_SHIFT of 6.12.

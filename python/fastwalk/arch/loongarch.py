@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..layout import Layout, Root, View
-from ._common import PGD, PMD, PTE, PUD, fixed, key_mask
+from ._common import PGD, PMD, PTE, PUD, fixed, key_mask, same_types
 from .dialect import (
     Choice,
     Dialect,
@@ -188,13 +188,7 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
-
-def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
-    types = (("SUC", MAT, 0), ("CC", MAT, 1 << 4), ("WUC", MAT, 2 << 4))
-    return lambda: (types,) * len(MODES[mode](None).depths)
-
-
-MEMORY = {mode: _memory_of(mode) for mode in MODES}
+MEMORY = same_types(MODES, (("SUC", MAT, 0), ("CC", MAT, 1 << 4), ("WUC", MAT, 2 << 4)))
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (PRESENT, PRESENT))
 """An entry is present where ``attributes & mask == value``."""

@@ -14,10 +14,8 @@ bits 39:12 of the address. All is big-endian.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..layout import Layout, Root, View
-from ._common import PGD, PMD, PTE, fixed, key_mask
+from ._common import PGD, PMD, PTE, fixed, key_mask, same_types
 from .dialect import Dialect, Flag, Level, MarkerPolicy, NoteDepth, NoteRule, Style, TextField
 from .spec import (
     EXEC,
@@ -144,13 +142,7 @@ def _attributes() -> tuple[tuple[str, int, int], ...]:
 
 ATTRIBUTES = dict.fromkeys(MODES, _attributes)
 
-
-def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
-    types = (("normal", NO_CACHE, 0), ("uncached", NO_CACHE, NO_CACHE))
-    return lambda: (types,) * len(MODES[mode](None).depths)
-
-
-MEMORY = {mode: _memory_of(mode) for mode in MODES}
+MEMORY = same_types(MODES, (("normal", NO_CACHE, 0), ("uncached", NO_CACHE, NO_CACHE)))
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (PRESENT, PRESENT))
 """An entry is present where ``attributes & mask == value``."""

@@ -20,6 +20,7 @@ from ._common import (
     Shadow,
     early_shadow,
     fixed,
+    same_types,
     shadow_of_top,
     shadow_value,
 )
@@ -204,15 +205,9 @@ def _attributes(wide: bool) -> Callable[[], tuple[tuple[str, int, int], ...]]:
 
 ATTRIBUTES = {mode: _attributes(mode != "riscv32-sv32") for mode in MODES}
 
-
-def _memory_of(mode: str) -> Callable[[], tuple[tuple[tuple[str, int, int], ...], ...]]:
-    # [Priv] Svpbmt. What 0 means, the platform's memory attributes say.
-    types = (("PMA", PBMT, 0), ("NC", PBMT, 1 << 61), ("IO", PBMT, 2 << 61))
-    known = types if mode != "riscv32-sv32" else types[:1]
-    return lambda: (known,) * len(MODES[mode](None).depths)
-
-
-MEMORY = {mode: _memory_of(mode) for mode in MODES}
+# [Priv] Svpbmt, which RV32 has not. What 0 means, the platform's memory attributes say.
+_TYPES = (("PMA", PBMT, 0), ("NC", PBMT, 1 << 61), ("IO", PBMT, 2 << 61))
+MEMORY = same_types(MODES, _TYPES) | same_types({"riscv32-sv32": MODES["riscv32-sv32"]}, _TYPES[:1])
 
 PRESENT_ENTRY = dict.fromkeys(MODES, (V, V))
 """An entry is present where ``attributes & mask == value``."""
