@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 from fastwalk.arch.dialect import Dialect, NoteDepth, NoteRule
 from fastwalk.arch.spec import Depth, Field, Half, PathBit, Rule, Spec
 from fastwalk.layout import Marker
+from fastwalk.text.ptdump import Rows
 
 WORD = 1 << 64
 
@@ -369,6 +370,21 @@ class Dump:
 
     rows: list[DumpRow] = field(default_factory=list)
     headings: list[tuple[int, int]] = field(default_factory=list)
+
+
+def text_rows(dump: Dump) -> Rows:
+    """As the formatter takes them."""
+    rows = dump.rows
+    return Rows(
+        start=[row.start for row in rows],
+        end=[row.end for row in rows],
+        level=[row.level for row in rows],
+        key=[row.key for row in rows],
+        path=[row.path for row in rows],
+        value=[row.value for row in rows],
+        headings=dump.headings,
+        absent=[index for index, row in enumerate(rows) if row.absent],
+    )
 
 
 def ptdump(

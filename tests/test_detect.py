@@ -15,7 +15,6 @@ import naive
 import pytest
 from cut_dump import CutImage
 from golden_cases import Case
-from test_golden_naive import rows_of
 
 from fastwalk import arch
 from fastwalk.detect import NotDetected, detect
@@ -32,7 +31,7 @@ def printed(layout: Layout, image: CutImage) -> str:
     chosen = arch.dialect_of(layout, read=image.try_read)
     root = layout.root(view.root)
     dump = naive.ptdump(chosen.dialect, image.memory, root.pa, view.ranges, view.markers)
-    return ptdump.text(chosen.dialect, view.markers, rows_of(dump))
+    return ptdump.text(chosen.dialect, view.markers, naive.text_rows(dump))
 
 
 @pytest.fixture(params=CUTS)

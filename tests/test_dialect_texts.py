@@ -8,7 +8,6 @@ from types import MappingProxyType
 import naive
 import pytest
 from golden_cases import Segments
-from test_golden_naive import rows_of
 
 from fastwalk import _fastwalk, arch
 from fastwalk.errors import SpecError
@@ -53,7 +52,7 @@ def shown(layout: Layout, tables: dict[int, bytes]) -> list[str]:
     dialect = arch.dialect_of(layout).dialect
     view = layout.view()
     dump = naive.ptdump(dialect, Segments(list(tables.items())), ROOT, view.ranges, view.markers)
-    return ptdump.text(dialect, view.markers, rows_of(dump)).splitlines()
+    return ptdump.text(dialect, view.markers, naive.text_rows(dump)).splitlines()
 
 
 def riscv(version: str) -> list[str]:

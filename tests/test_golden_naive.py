@@ -29,20 +29,6 @@ def views() -> Iterator[tuple[str, str]]:
                 yield name, view
 
 
-def rows_of(dump: naive.Dump) -> ptdump.Rows:
-    rows = dump.rows
-    return ptdump.Rows(
-        start=[row.start for row in rows],
-        end=[row.end for row in rows],
-        level=[row.level for row in rows],
-        key=[row.key for row in rows],
-        path=[row.path for row in rows],
-        value=[row.value for row in rows],
-        headings=dump.headings,
-        absent=[index for index, row in enumerate(rows) if row.absent],
-    )
-
-
 @pytest.mark.parametrize(("name", "view"), list(views()))
 def test_the_naive_walk_prints_what_the_kernel_printed(name: str, view: str) -> None:
     case = Case(name)
@@ -53,6 +39,6 @@ def test_the_naive_walk_prints_what_the_kernel_printed(name: str, view: str) -> 
     root = layout.root(shown.root)
     dump = naive.ptdump(chosen.dialect, memory, root.pa, shown.ranges, shown.markers)
     assert not any(row.absent for row in dump.rows)
-    got = ptdump.text(chosen.dialect, shown.markers, rows_of(dump))
+    got = ptdump.text(chosen.dialect, shown.markers, naive.text_rows(dump))
     assert got.splitlines() == case.text(view).splitlines()
     assert got == case.text(view)

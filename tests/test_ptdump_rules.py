@@ -11,7 +11,6 @@ import time
 import naive
 import pytest
 from golden_cases import Segments
-from test_golden_naive import rows_of
 
 from fastwalk import arch
 from fastwalk.arch.x86 import EFFECTIVE_NX, NOT_USER
@@ -54,7 +53,7 @@ def lines(layout: Layout, tables: dict[int, bytes]) -> list[str]:
     dialect = arch.dialect_of(layout, read=memory.read).dialect
     view = layout.view()
     dump = naive.ptdump(dialect, memory, 0x1000, view.ranges, view.markers)
-    return ptdump.text(dialect, view.markers, rows_of(dump)).splitlines()
+    return ptdump.text(dialect, view.markers, naive.text_rows(dump)).splitlines()
 
 
 USER = Marker(0, "User Space")

@@ -361,20 +361,6 @@ def random_layout(walk: Walk, chance: random.Random, shadowed: float) -> Layout:
     )
 
 
-def text_rows(dump: naive.Dump) -> ptdump.Rows:
-    rows = dump.rows
-    return ptdump.Rows(
-        start=[row.start for row in rows],
-        end=[row.end for row in rows],
-        level=[row.level for row in rows],
-        key=[row.key for row in rows],
-        path=[row.path for row in rows],
-        value=[row.value for row in rows],
-        headings=dump.headings,
-        absent=[index for index, row in enumerate(rows) if row.absent],
-    )
-
-
 def note_rows(maps: Mappings) -> list[tuple[int, ...]]:
     names = ("start", "end", "depth", "attributes", "effective", "is_absent")
     return [*zip(*(getattr(maps, name).tolist() for name in names), strict=True)]
@@ -409,7 +395,7 @@ def check_view(layout: Layout, memory: Segments, image: fw.Image, chance: random
             count = space.count(start, end, "ptdump", isa=isa, threads=threads)
             assert count.rows == len(want)
         if start is None:
-            rows = text_rows(dump)
+            rows = naive.text_rows(dump)
             check_lines(space, dialect, rows, chance)
             assert space.ptdump() == ptdump.text(dialect, view.markers, rows)
 
