@@ -29,7 +29,7 @@ from fastwalk.arch.spec import Half, Spec
 from fastwalk.layout import Kasan, Layout, Marker, Root, View
 from fastwalk.mappings import KINDS, Mappings
 from fastwalk.mode import KINDS as ENTRY_KINDS
-from fastwalk.space import STATUS, AddressSpace, spans
+from fastwalk.space import STATUS, AddressSpace, Lookup, spans
 from fastwalk.space import rows_of as rows_of_dump
 from fastwalk.text import ptdump
 
@@ -37,6 +37,7 @@ MODES = arch.modes()
 WAYS = [(isa, threads) for isa in _fastwalk.isas() for threads in (1, 2)]
 KEYS: tuple[naive.Coalesce, ...] = ("attributes", "physical", "none")
 TOP = 1 << 64
+COLUMNS = ("pa", "status", "depth", "attributes", "effective")
 LABELS: tuple[naive.Kind, ...] = ("leaf", "other", "absent")
 many = settings(max_examples=max(200, settings().max_examples))
 RAW_MOST = 1 << 23
@@ -192,7 +193,9 @@ def check_addresses(walk: Walk, chance: random.Random, atoms: list[naive.Row]) -
     for window in walk.half.windows:
         vas += [window.base + chance.randrange(window.size) for _ in range(10)]
         vas += [(window.base - 1) % TOP, (window.base + window.size) % TOP]
+    chance.shuffle(vas)
     lookup = space.lookup(vas)
+    check_ways(walk, vas, lookup, chance)
     translated = space.translate(np.array(vas, dtype=np.uint64))
     kinds: dict[str, str] = {"leaf": "mapped", "none": "hole"}
     for index, va in enumerate(vas):
@@ -208,6 +211,27 @@ def check_addresses(walk: Walk, chance: random.Random, atoms: list[naive.Row]) -
         assert column == [want.depth, want.attributes, want.effective]
         assert lookup.pa[index] == (pa or 0)
         assert translated.tolist()[index] == pa
+
+
+def check_ways(walk: Walk, vas: list[int], lookup: Lookup, chance: random.Random) -> None:
+    """Many addresses at once, most of them more than once, in order or not."""
+    space = walk.space
+    ways = [(order, *way) for order in ("sorted", "random") for way in WAYS]
+    for order, isa, threads in chance.sample(ways, 2):
+        count = chance.choice([1, 40, 300, 20_000])
+        numbers = chance.choices(range(len(vas)), k=count)
+        if order == "sorted":
+            numbers.sort(key=vas.__getitem__)
+        which = np.array(numbers)
+        asked = np.array(vas, dtype=np.uint64)[which]
+        given = (space.image.inner, space.mode.plan, space.root, spans(walk.half, [(0, TOP - 1)]))
+        found = _fastwalk.lookup(*given, asked, threads=threads, isa=isa)
+        for name, dtype in [(n, getattr(lookup, n).dtype) for n in COLUMNS]:
+            column = np.frombuffer(getattr(found, name), dtype)
+            assert np.array_equal(column, getattr(lookup, name)[which]), (name, order, isa)
+        pa, status = _fastwalk.translate(*given, asked, threads=threads, isa=isa)
+        assert np.array_equal(np.frombuffer(pa, np.uint64), lookup.pa[which])
+        assert np.array_equal(np.frombuffer(status, np.uint8), lookup.status[which])
 
 
 def check_tables(walk: Walk) -> None:

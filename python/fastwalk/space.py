@@ -416,7 +416,7 @@ class AddressSpace:
         import numpy as np
 
         array = np.ascontiguousarray(vas, dtype=np.uint64)
-        found = _fastwalk.translate(
+        found = _fastwalk.lookup(
             self.image.inner,
             self.mode.plan,
             self.root,
@@ -442,8 +442,18 @@ class AddressSpace:
         :meth:`lookup` tells why."""
         import numpy as np
 
-        found = self.lookup(vas, threads)
-        return np.ma.MaskedArray(found.pa, mask=found.status != 0)
+        array = np.ascontiguousarray(vas, dtype=np.uint64)
+        found, ends = _fastwalk.translate(
+            self.image.inner,
+            self.mode.plan,
+            self.root,
+            self._spans(None, None),
+            array.reshape(-1),
+            threads=threads,
+        )
+        pa = np.frombuffer(found, dtype=np.uint64).reshape(array.shape)
+        status = np.frombuffer(ends, dtype=np.uint8).reshape(array.shape)
+        return np.ma.MaskedArray(pa, mask=status != 0)
 
     def path(self, va: int) -> Path:
         """The way of one address, table by table."""

@@ -1,10 +1,15 @@
-//! A column of a result, shown to Python through the buffer protocol, without a copy.
+//! A column of a result, shown to Python through the buffer protocol, and a column that
+//! Python gives, both without a copy.
 //!
 //! This file may use `unsafe`: a buffer is a raw pointer handed to Python, which keeps
-//! the column alive for as long as it holds it.
+//! the column alive for as long as it holds it, or one that Python hands out.
 #![allow(unsafe_code)]
 
+use fastwalk_core::entries::Entries;
+use fastwalk_core::image::RawBytes;
 use fastwalk_core::memory::Buffer;
+use fastwalk_core::spec::EntryFormat;
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -152,4 +157,29 @@ impl Column {
     /// # Safety
     /// Called by Python with a view that `__getbuffer__` filled.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
+}
+
+/// Numbers of 8 bytes that Python keeps, and can change at any time.
+pub struct Words(PyBuffer<u64>);
+
+impl Words {
+    /// BufferError where they do not lie one after the other.
+    pub fn new(buffer: PyBuffer<u64>) -> PyResult<Self> {
+        if !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err("the numbers are not contiguous"));
+        }
+        Ok(Self(buffer))
+    }
+
+    /// The numbers, as entries of a table are read.
+    pub fn entries(&self) -> Entries<'_> {
+        let format = EntryFormat {
+            bytes: 8,
+            big_endian: cfg!(target_endian = "big"),
+        };
+        // SAFETY: a contiguous buffer, which is exported, neither freed nor moved, for as
+        // long as self has it.
+        let bytes = unsafe { RawBytes::new(self.0.buf_ptr().cast(), self.0.len_bytes()) };
+        Entries::new(bytes, format)
+    }
 }

@@ -33,7 +33,7 @@ mod _fastwalk {
     #[pymodule_export]
     use crate::tables::{Tables, tables};
     #[pymodule_export]
-    use crate::translate::{Translations, classify, path, translate};
+    use crate::translate::{Translations, classify, lookup, path, translate};
     #[pymodule_export]
     use crate::walk::{Dump, Totals, Walked, count, count_lines, dump, isas, walk};
 

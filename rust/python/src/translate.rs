@@ -1,15 +1,16 @@
 //! Translation of addresses and classification of entries.
 
-use crate::column::Column;
+use crate::column::{Column, Words};
 use crate::errors::read_error;
 use crate::image::Image;
 use crate::run::pool;
 use crate::spec::Plan;
-use crate::walk::{SpanTuple, spans};
+use crate::walk::{SpanTuple, options, spans};
 use fastwalk_core::addr::Pa;
 use fastwalk_core::image::{PhysicalMemory, ReadError};
-use fastwalk_core::plan::Coalesce;
-use fastwalk_core::translate::{Translator, classify as classify_entries};
+use fastwalk_core::plan::{self, Coalesce};
+use fastwalk_core::translate::{Translations as Found, Translator, classify as classify_entries};
+use fastwalk_core::visit::Span;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -24,9 +25,58 @@ pub struct Translations {
     pub effective: Py<Column>,
 }
 
+/// What to translate, and through what.
+struct Asked<'p> {
+    image: &'p Image,
+    plan: &'p plan::Plan,
+    root: u64,
+    spans: Vec<Span>,
+    vas: Words,
+}
+
+impl Asked<'_> {
+    fn translate(
+        &self,
+        py: Python<'_>,
+        detailed: bool,
+        threads: Option<usize>,
+        isa: Option<&str>,
+    ) -> PyResult<Found> {
+        let pool = pool(threads)?;
+        let isa = options(isa, false)?.isa;
+        let memory = &*self.image.memory;
+        py.detach(|| {
+            let translator =
+                Translator::new(self.plan, memory, Pa(self.root), &self.spans).with_isa(isa);
+            let vas = self.vas.entries();
+            let found = pool.install(|| translator.translate(&vas, detailed))?;
+            unchanged(memory).map(|()| found)
+        })
+        .map_err(|error| read_error(py, &error))
+    }
+}
+
+fn asked<'p>(
+    image: &'p Image,
+    plan: &'p Plan,
+    root: u64,
+    spans: &[SpanTuple],
+    vas: PyBuffer<u64>,
+) -> PyResult<Asked<'p>> {
+    let plan = plan.under(Coalesce::Attributes);
+    Ok(Asked {
+        image,
+        plan,
+        root,
+        spans: self::spans(spans, plan, 1)?,
+        vas: Words::new(vas)?,
+    })
+}
+
 /// See `_fastwalk.pyi`.
 #[pyfunction]
-#[pyo3(signature = (image, plan, root, spans, vas, *, threads=None))]
+#[pyo3(signature = (image, plan, root, spans, vas, *, threads=None, isa=None))]
+#[allow(clippy::too_many_arguments)]
 pub fn translate(
     py: Python<'_>,
     image: &Image,
@@ -35,25 +85,36 @@ pub fn translate(
     spans: Vec<SpanTuple>,
     vas: PyBuffer<u64>,
     threads: Option<usize>,
+    isa: Option<&str>,
+) -> PyResult<(Py<Column>, Py<Column>)> {
+    let asked = asked(image, plan, root, &spans, vas)?;
+    let found = asked.translate(py, false, threads, isa)?;
+    Ok((Column::new(py, found.pa)?, Column::new(py, found.status)?))
+}
+
+/// See `_fastwalk.pyi`.
+#[pyfunction]
+#[pyo3(signature = (image, plan, root, spans, vas, *, threads=None, isa=None))]
+#[allow(clippy::too_many_arguments)]
+pub fn lookup(
+    py: Python<'_>,
+    image: &Image,
+    plan: &Plan,
+    root: u64,
+    spans: Vec<SpanTuple>,
+    vas: PyBuffer<u64>,
+    threads: Option<usize>,
+    isa: Option<&str>,
 ) -> PyResult<Translations> {
-    let plan = plan.under(Coalesce::Attributes);
-    let spans = self::spans(&spans, plan, 1)?;
-    let vas = vas.to_vec(py)?;
-    let pool = pool(threads)?;
-    let memory = &*image.memory;
-    let found = py
-        .detach(|| {
-            let translator = Translator::new(plan, memory, Pa(root), &spans);
-            let found = pool.install(|| translator.translate(&vas))?;
-            unchanged(memory).map(|()| found)
-        })
-        .map_err(|error| read_error(py, &error))?;
+    let asked = asked(image, plan, root, &spans, vas)?;
+    let found = asked.translate(py, true, threads, isa)?;
+    let details = found.details.unwrap_or_default();
     Ok(Translations {
         pa: Column::new(py, found.pa)?,
         status: Column::new(py, found.status)?,
-        depth: Column::new(py, found.depth)?,
-        attributes: Column::new(py, found.attributes)?,
-        effective: Column::new(py, found.effective)?,
+        depth: Column::new(py, details.depth)?,
+        attributes: Column::new(py, details.attributes)?,
+        effective: Column::new(py, details.effective)?,
     })
 }
 

@@ -37,6 +37,18 @@ unsafe impl Send for RawBytes<'_> {}
 unsafe impl Sync for RawBytes<'_> {}
 
 impl<'a> RawBytes<'a> {
+    /// Bytes that others can change meanwhile.
+    ///
+    /// # Safety
+    /// `ptr .. ptr + len` can be read, from every thread, for as long as `'a`.
+    pub unsafe fn new(ptr: *const u8, len: usize) -> Self {
+        Self {
+            ptr,
+            len,
+            image: PhantomData,
+        }
+    }
+
     /// Bytes that are ordinary memory.
     pub fn from_slice(bytes: &'a [u8]) -> Self {
         Self {

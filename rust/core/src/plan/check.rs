@@ -6,6 +6,9 @@ use crate::spec::{Depth, EntryFormat, Field, Kind, PathBit, Spec};
 /// More depths than any mode has.
 const MAX_DEPTHS: usize = 8;
 
+/// Rules that a depth can have: their number fits a byte.
+const MAX_RULES: usize = 256;
+
 /// What is wrong with a spec or a dialect, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {problem}")]
@@ -289,6 +292,9 @@ pub(super) fn check_rules(
     }
     if count == 0 {
         return wrong(path, "there is none");
+    }
+    if count > MAX_RULES {
+        return wrong(path, format!("are {count}, more than {MAX_RULES}"));
     }
     Ok(())
 }

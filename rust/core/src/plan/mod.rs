@@ -396,6 +396,12 @@ impl Plan {
     #[inline(always)]
     pub fn paths(&self, depth: &PlanDepth, inherited: u8, entries: &[u64], out: &mut [u8]) {
         out.fill(inherited);
+        self.add_paths(depth, entries, out);
+    }
+
+    /// The path column of some leaves, each below what `out` says; for plans without notes.
+    #[inline(always)]
+    pub fn add_paths(&self, depth: &PlanDepth, entries: &[u64], out: &mut [u8]) {
         for bit in &depth.atom_path {
             for (out, entry) in out.iter_mut().zip(entries) {
                 // Without a branch: attributes come in no order that could be guessed.

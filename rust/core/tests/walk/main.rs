@@ -5,3 +5,4 @@ mod notes;
 mod refusals;
 mod rows;
 mod toy;
+mod translations;

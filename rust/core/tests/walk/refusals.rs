@@ -67,6 +67,10 @@ fn windows() {
 #[test]
 fn rules() {
     says("depths[0].rules", "none", |s| s.depths[0].rules.clear());
+    says("depths[0].rules", "are 257", |s| {
+        let rule = s.depths[0].rules[0].clone();
+        s.depths[0].rules.splice(..0, vec![rule; 254]);
+    });
     says("depths[0].rules[1]", "never reached", |s| {
         s.depths[0].rules[1].mask = 0;
         s.depths[0].rules[1].value = 0;
