@@ -4,14 +4,13 @@
 //! number of rows. A part knows how many rows come before it and whether its first
 //! one is only the end of a row that an earlier part has begun.
 
-use crate::columns::{Columns, ColumnsMut, Row};
+use crate::columns::Columns;
 use crate::error::WalkError;
-use crate::fill::{self, Rows};
-use crate::fold::Piece;
-use crate::fold::{Fold, Summary};
-use crate::plan::{Edge, Plan};
+use crate::fold::{Fold, Piece, Summary};
+use crate::plan::Edge;
 use crate::tree::Control;
-use crate::visit::{Atoms, Flat, Span, Visitor, count, parts, visit};
+use crate::visit::{Span, count, parts, visit};
+use crate::writer::Writer;
 use rayon::prelude::*;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -105,13 +104,12 @@ pub fn emit(
         rest = others;
         tasks.push((part, mine));
     }
-    let plan = fold.tree().plan();
     let carried: Vec<u64> = tasks
         .into_par_iter()
         .map(|(part, columns)| {
             control.check()?;
             let room = columns.len() as u64;
-            let mut writer = Writer::new(plan, columns, part.goes_on, room < part.rows);
+            let mut writer = Writer::new(fold.tree(), columns, part.goes_on, room < part.rows);
             visit(fold, &part.span, 0, &mut writer);
             control.rows.fetch_add(room, Relaxed);
             writer.finish().ok_or_else(|| fold.tree().changed())
@@ -234,166 +232,5 @@ fn find_cuts(
             *seen = 0;
         }
         *seen += summary.rows();
-    }
-}
-
-/// Writes the rows of one part.
-struct Writer<'p, 'c> {
-    plan: &'p Plan,
-    columns: ColumnsMut<'c>,
-    /// Rows written.
-    row: usize,
-    open: Option<Edge>,
-    /// While the open row is another part's: how much of `open` was there before.
-    borrowed: Option<u64>,
-    /// How much this part adds to another part's row.
-    carried: u64,
-    /// There is no room for everything, and that is known.
-    truncated: bool,
-    /// More rows came than were counted.
-    overflow: bool,
-    /// Where the rows of the current table are.
-    rows: Rows,
-}
-
-impl<'p, 'c> Writer<'p, 'c> {
-    fn new(
-        plan: &'p Plan,
-        columns: ColumnsMut<'c>,
-        goes_on: Option<Edge>,
-        truncated: bool,
-    ) -> Self {
-        Self {
-            plan,
-            columns,
-            row: 0,
-            open: goes_on,
-            borrowed: goes_on.map(|edge| edge.len),
-            carried: 0,
-            truncated,
-            overflow: false,
-            rows: Rows::default(),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, edge: Edge) {
-        if let Some(open) = &mut self.open {
-            if self.plan.joins(open, &edge) {
-                open.len = open.len.wrapping_add(edge.len);
-                return;
-            }
-            self.close();
-        }
-        self.open = Some(edge);
-    }
-
-    fn close(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        if let Some(before) = self.borrowed.take() {
-            self.carried = open.len.wrapping_sub(before);
-            return;
-        }
-        self.write(&open);
-    }
-
-    #[inline]
-    fn write(&mut self, edge: &Edge) {
-        if self.row == self.columns.len() {
-            self.overflow = true;
-            return;
-        }
-        self.columns.set(
-            self.row,
-            &Row {
-                start: edge.at,
-                size: edge.len,
-                pa: edge.pa,
-                attributes: edge.key,
-                effective: edge.path,
-                depth: edge.level,
-                kind: edge.label as u8,
-            },
-        );
-        self.row += 1;
-    }
-
-    /// Rows of a table from its second to its last but one, which no others are joined
-    /// to.
-    fn write_inner(&mut self, table: &Flat<'_>, rows: &Rows) {
-        let inner = rows.len() - 2;
-        let room = self.columns.len() - self.row;
-        if let Some(atom) = fill::of_one_kind(table) {
-            let count = inner.min(room);
-            rows.write(table, atom, 1, self.columns.part(self.row, count));
-            self.row += count;
-            self.overflow |= count < inner;
-            return;
-        }
-        for row in 1..=inner {
-            if let Some(edge) = table.row(row, rows.run(row)) {
-                self.write(&edge);
-            }
-        }
-    }
-
-    /// How much was added to an earlier part's row. None: the counts were exact, so the
-    /// tables are not what they were.
-    fn finish(mut self) -> Option<u64> {
-        self.close();
-        let exact = self.row == self.columns.len() && (self.truncated || !self.overflow);
-        exact.then_some(self.carried)
-    }
-}
-
-impl Visitor for Writer<'_, '_> {
-    #[inline]
-    fn whole(&mut self, va: u64, summary: &Summary) -> bool {
-        let Some((mut first, last)) = summary.edges else {
-            return true;
-        };
-        if summary.breaks > 0 {
-            return false;
-        }
-        first.len = last.at.wrapping_add(last.len).wrapping_sub(first.at);
-        first.at = first.at.wrapping_add(va);
-        self.push(first);
-        true
-    }
-
-    #[inline]
-    fn atoms(&mut self, atoms: &Atoms<'_>) {
-        if !self.plan.is_separate() {
-            self.push(atoms.joined());
-            return;
-        }
-        for index in atoms.run.start..=atoms.run.last {
-            self.push(atoms.edge(index));
-        }
-    }
-
-    fn atom(&mut self, edge: Edge) {
-        self.push(edge);
-    }
-
-    fn flat(&mut self, table: &Flat<'_>) -> bool {
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.find(table);
-        let row = |row| table.row(row, rows.run(row));
-        if rows.len() >= 2
-            && let (Some(first), Some(last)) = (row(0), row(rows.len() - 1))
-        {
-            self.push(first);
-            self.close();
-            self.write_inner(table, &rows);
-            self.open = Some(last);
-        }
-        // Otherwise the table is not what it was: there will be too few rows.
-        self.rows = rows;
-        true
-    }
-
-    fn is_done(&self) -> bool {
-        self.overflow
     }
 }

@@ -7,6 +7,10 @@ use crate::spec::EntryFormat;
 use std::marker::PhantomData;
 use std::ptr;
 
+/// Entries that are selected at a time: more than most words of a bitmap have bits, so that
+/// the number of rounds can be guessed. What is too much is overwritten by the next.
+const GROUP: usize = 8;
+
 /// The entries of one table, read where they are, whatever their alignment.
 #[derive(Clone, Copy)]
 pub struct Entries<'a> {
@@ -48,17 +52,6 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// The entries at some indexes.
-    ///
-    /// # Panics
-    /// Where there is no such entry.
-    #[inline]
-    pub fn gather(&self, indexes: &[u32], out: &mut [u64]) {
-        for (out, &index) in out.iter_mut().zip(indexes) {
-            *out = self.get(index as usize);
-        }
-    }
-
     /// The entries from `first` on.
     ///
     /// # Panics
@@ -89,15 +82,27 @@ impl<'a> Entries<'a> {
     #[inline(always)]
     pub fn select(&self, first: usize, mut bits: u64, out: &mut Vec<u64>) {
         if self.format.bytes == 8 && !self.format.big_endian && first + 64 <= self.len {
-            // SAFETY: 64 entries of 8 bytes from first on, as was just checked.
-            let at = unsafe { self.bytes.as_ptr().add(first * 8).cast::<u64>() };
+            let count = bits.count_ones() as usize;
             out.reserve(64);
-            while bits != 0 {
-                // SAFETY: a bit's index is below 64; unaligned.
-                let entry = unsafe { at.add(bits.trailing_zeros() as usize).read_unaligned() };
-                out.push(u64::from_le(entry));
-                bits &= bits - 1;
+            let (groups, _) = out.spare_capacity_mut().as_chunks_mut::<GROUP>();
+            for group in groups.iter_mut().take(64 / GROUP) {
+                for slot in group {
+                    // SAFETY: 64 entries of 8 bytes from first on were checked for, and the
+                    // index is below 64, also where no bit is left; unaligned.
+                    let entry = unsafe {
+                        let index = bits.trailing_zeros() as usize % 64;
+                        let at = self.bytes.as_ptr().cast::<u64>();
+                        at.add(first + index).read_unaligned()
+                    };
+                    slot.write(u64::from_le(entry));
+                    bits &= bits.wrapping_sub(1);
+                }
+                if bits == 0 {
+                    break;
+                }
             }
+            // SAFETY: as many as there were bits were just written.
+            unsafe { out.set_len(out.len() + count) };
             return;
         }
         while bits != 0 {

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod addr;
+mod chain;
 pub mod columns;
 pub mod emit;
 pub mod entries;
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod notes;
 pub mod plan;
 pub mod roots;
+mod rows;
 mod runs;
 pub mod scan;
 pub mod search;
@@ -26,3 +28,4 @@ pub mod tables;
 pub mod translate;
 pub mod tree;
 pub mod visit;
+mod writer;

@@ -77,24 +77,26 @@ impl Atoms<'_> {
 }
 
 /// A flat table of a depth that is [distinct](PlanDepth::distinct), in the span as a
-/// whole, whose atoms make more than one row.
+/// whole, which has atoms.
 pub struct Flat<'v> {
     /// The plan.
     pub plan: &'v Plan,
     /// The instruction set to use.
     pub isa: Isa,
     /// The table's depth.
-    pub depth: &'v PlanDepth,
+    pub depth: usize,
     /// The table.
     pub entries: Entries<'v>,
     /// The first entry of each row, where they were kept.
     pub row_entries: Option<&'v [u64]>,
     /// Bitmap of the ends of runs; None: it is one run.
     pub ends: Option<&'v [u64]>,
-    /// Bitmap of the atoms; None: all entries that exist.
+    /// Bitmap of the atoms; None: all entries within the limits.
     pub atoms: Option<&'v [u64]>,
     /// Indexes of the first and the last atom.
     pub limits: (usize, usize),
+    /// These atoms, as entries.
+    pub edges: (u64, u64),
     /// None of them is of kind other.
     pub all_leaves: bool,
     /// How many rows it is.
@@ -112,12 +114,13 @@ impl Flat<'_> {
             Some(entries) => entries[row],
             None => self.entries.get(run.start),
         };
-        let Action::Atom(atom) = self.depth.action(entry) else {
+        let depth = &self.plan.depths[self.depth];
+        let Action::Atom(atom) = depth.action(entry) else {
             return None;
         };
         let mut edge = self
             .plan
-            .edge(self.depth, atom, self.inherited, run.start, entry);
+            .edge(depth, atom, self.inherited, run.start, entry);
         edge.at = edge.at.wrapping_add(self.va);
         edge.len = edge.len.wrapping_mul(run.count() as u64);
         Some(edge)
@@ -260,12 +263,11 @@ impl Visit<'_, '_, '_> {
     ) -> bool {
         let tree = self.fold.tree();
         let plan = tree.plan();
-        let depth = &plan.depths[table.depth];
-        if !depth.distinct || plan.notes.is_some() || !tree.is_flat(table) {
+        if !plan.depths[table.depth].distinct || plan.notes.is_some() || !tree.is_flat(table) {
             return false;
         }
-        let breaks = tree.breaks(table);
-        if breaks == 0 {
+        let (leaves, others) = tree.atoms(table);
+        if leaves + others == 0 {
             return false;
         }
         parts.prefetch();
@@ -273,14 +275,15 @@ impl Visit<'_, '_, '_> {
         visitor.flat(&Flat {
             plan,
             isa: tree.isa(),
-            depth,
+            depth: table.depth,
             entries: tree.entries(table),
             row_entries: tree.row_entries(table),
             ends,
             atoms,
             limits: tree.atom_limits(table),
-            all_leaves: tree.atoms(table).1 == 0,
-            rows: breaks + 1,
+            edges: tree.atom_edges(table),
+            all_leaves: others == 0,
+            rows: tree.breaks(table) + 1,
             inherited,
             va: start.wrapping_add(self.span.base),
         })

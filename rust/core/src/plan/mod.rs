@@ -58,9 +58,17 @@ impl Decode {
     /// The addresses in some entries.
     #[inline(always)]
     pub fn addresses(&self, entries: &[u64], out: &mut [u64]) {
-        out.fill(self.offset);
-        for field in &self.fields {
-            let (left, right) = (field.shift.max(0), (-field.shift).max(0));
+        let [first, others @ ..] = &self.fields[..] else {
+            return out.fill(self.offset);
+        };
+        let (left, right) = first.shifts();
+        for (out, entry) in out.iter_mut().zip(entries) {
+            *out = self
+                .offset
+                .wrapping_add((entry & first.mask) << left >> right);
+        }
+        for field in others {
+            let (left, right) = field.shifts();
             for (out, entry) in out.iter_mut().zip(entries) {
                 *out = out.wrapping_add((entry & field.mask) << left >> right);
             }
@@ -78,6 +86,12 @@ impl Field {
         } else {
             bits >> -self.shift
         }
+    }
+
+    /// How far to shift to the left, and then to the right.
+    #[inline(always)]
+    fn shifts(self) -> (i32, i32) {
+        (self.shift.max(0), (-self.shift).max(0))
     }
 
     /// All the bits that [`of`](Self::of) can set.
@@ -344,6 +358,18 @@ impl Plan {
             Label::Absent => !self.contiguous,
             Label::Other | Label::Note => true,
         }
+    }
+
+    /// Whether two atoms of a [distinct](PlanDepth::distinct) depth are one row, the second
+    /// of which comes right after the first and inherits the same.
+    #[inline]
+    pub fn goes_on(&self, depth: &PlanDepth, this: u64, next: u64) -> bool {
+        let masks = &depth.masks;
+        !self.separate
+            && (this ^ next) & masks.key == 0
+            && (!self.compares_addresses()
+                || (next & masks.address).wrapping_sub(this & masks.address) == masks.step
+                || !depth.is_leaf(this))
     }
 
     /// True where each atom is a row of its own.

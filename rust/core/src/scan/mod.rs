@@ -8,10 +8,13 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod generic;
+mod list;
 mod scalar;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+pub use list::{ROOM, WORDS};
 
 use crate::entries::Entries;
 use crate::spec::EntryFormat;

@@ -1,6 +1,6 @@
 //! Every instruction set that the machine has, against a scan that anyone can read.
 
-use super::{Isa, Masks, Scan};
+use super::{Isa, Masks, ROOM, Scan, WORDS};
 use crate::entries::Entries;
 use crate::image::RawBytes;
 use crate::spec::EntryFormat;
@@ -192,6 +192,28 @@ fn every_isa_of_this_machine_agrees_with_the_naive_scan() {
             check(isa);
             // `make test-neon` looks for this line.
             println!("scanned with {isa}");
+        }
+    }
+}
+
+#[test]
+fn every_isa_lists_the_bits_that_are_set() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for round in 0..200 {
+        let words: [u64; WORDS] = std::array::from_fn(|_| match round % 4 {
+            0 => random.next(),
+            1 => random.next() & random.next() & random.next(),
+            2 => [0, !0, 1, 1 << 63][(random.next() % 4) as usize],
+            _ => !random.next() | random.next(),
+        });
+        let bits = (0..64 * WORDS).filter(|bit| words[bit / 64] >> (bit % 64) & 1 != 0);
+        let want: Vec<u32> = bits.map(|bit| 1000 + bit as u32).collect();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let mut out = vec![7; 3 + want.len() + ROOM];
+            let end = isa.list(&words, 1000, &mut out, 3);
+            assert_eq!(end, 3 + want.len());
+            assert_eq!(out[..3], [7; 3]);
+            assert_eq!(out[3..end], want, "{isa}");
         }
     }
 }

@@ -428,15 +428,9 @@ impl<'a> Tree<'a> {
     pub fn continues(&self, this: Table, next: Table) -> bool {
         let depth = &self.plan.depths[this.depth];
         let (a, b) = (self.node(this), self.node(next));
-        let masks = &depth.masks;
-        !self.plan.is_separate()
-            && usize::from(a.last) == depth.entries() - 1
+        usize::from(a.last) == depth.entries() - 1
             && b.first == 0
-            && (a.last_entry ^ b.first_entry) & masks.key == 0
-            && (!self.plan.compares_addresses()
-                || (b.first_entry & masks.address).wrapping_sub(a.last_entry & masks.address)
-                    == masks.step
-                || !depth.is_leaf(a.last_entry))
+            && self.plan.goes_on(depth, a.last_entry, b.first_entry)
     }
 
     /// The atoms of a flat table whose depth is [distinct](PlanDepth::distinct), row by
@@ -466,6 +460,13 @@ impl<'a> Tree<'a> {
     pub fn atom_limits(&self, table: Table) -> (usize, usize) {
         let node = self.node(table);
         (node.first.into(), node.last.into())
+    }
+
+    /// The first and the last atom of a flat table that has any, as entries.
+    #[inline]
+    pub fn atom_edges(&self, table: Table) -> (u64, u64) {
+        let node = self.node(table);
+        (node.first_entry, node.last_entry)
     }
 
     /// Path state that a table of the last depth leaves behind for early-shadow notes,
@@ -552,7 +553,7 @@ impl Children<'_, '_> {
             let words = &tree.words(table)[node.bitmap as usize..];
             let count = (node.rows - node.bitmap) as usize + node.breaks as usize + 1;
             prefetch(words.as_ptr().cast(), count * 8);
-        } else if node.bitmap != UNIFORM {
+        } else if node.breaks > 0 {
             let entries = tree.entries(table);
             prefetch(entries.as_ptr(), entries.len() * entries.format().bytes);
         }
