@@ -291,6 +291,16 @@ def test_a_path_is_shown_table_by_table(tables: Path, layout: Path) -> None:
     assert re.search(r"-> 0x[0-9a-f]+123 .*effective r-x", lines[-1]), lines
 
 
+def test_info_says_from_where_and_what_is_assumed(tables: Path) -> None:
+    done = fastwalk("info", tables)
+    assert done.returncode == 0, done
+    assert re.search(
+        r"^kernel +6\.12\.117 +OSRELEASE in VMCOREINFO of the dump$", done.stdout, re.M
+    )
+    assert "init_uts_ns at" not in done.stdout
+    assert "warning: init_uts_ns is not in the image" in done.stderr
+
+
 def endless(tmp_path: Path) -> Path:
     """2^36 rows in a file of a page."""
     path = tmp_path / "self.raw"

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_heavy(folder: Path, arguments: list[str]) -> None:
     command = [sys.executable, "-c", CODE, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "\n")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
         common.warn(str(error))
         _table(_facts.of_image(opened))
         return 0
+    for assumption in opened.assumptions:
+        common.warn(assumption)
     _table(_facts.of_image(opened) + _facts.of_layout(opened, found))
     if options.layout_out is not None:
         with output.text(options.layout_out) as out:

@@ -309,8 +309,12 @@ def _kernel(
     memory: Memory, report: Report, uts: UtsName, info: VmcoreInfo | None, family: Family
 ) -> Kernel:
     kernel = Kernel(memory, report, uts, info, family.word_bytes, family.byte_order)
-    report.found("kernel", f"{uts.release} {uts.version}", f"init_uts_ns at PA {uts.pa:#x}")
-    report.found("architecture", family.arch, f"machine {uts.machine!r} in init_uts_ns")
+    if uts.version:
+        report.found("kernel", f"{uts.release} {uts.version}", f"init_uts_ns at PA {uts.pa:#x}")
+        report.found("architecture", family.arch, f"machine {uts.machine!r} in init_uts_ns")
+    elif info is not None:  # its place is known, its bytes are not in the image
+        report.found("kernel", uts.release, f"OSRELEASE in {info.source}")
+        report.found("architecture", family.arch, f"the load address in {info.source}")
     if info is None:
         report.found("VMCOREINFO", "none", "notes and memory")
         return kernel
