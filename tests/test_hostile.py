@@ -164,7 +164,7 @@ def truncated() -> Answer:
     answer: Answer = {}
     for threads in (1, 2):
         maps = space.walk(coalesce="none", budget=100_000, truncate=True, threads=threads)
-        first = [(row.start, row.pa) for row in maps[:513]]  # type: ignore[union-attr]
+        first = [(row.start, row.pa) for row in maps[:513]]
         answer[str(threads)] = [len(maps), maps.complete, first[511], first[512]]
         answer[f"last {threads}"] = int(maps.start[-1])
     whole = space.walk(0, 100_000 * PAGE, coalesce="none")

@@ -82,7 +82,6 @@ def test_contiguous_groups_take_one_entry() -> None:
     space, found = of("arm64-6.12-4k-48")
     maps = space.walk_physical()
     leaves = maps[maps.is_leaf]
-    assert isinstance(leaves, Mappings)
     grouped = (leaves.attributes & np.uint64(1 << 52)) != 0
     assert grouped.any()
     saved = int((leaves.size[grouped & (leaves.depth == 3)] // (1 << 12)).sum()) * 15 // 16

@@ -147,7 +147,6 @@ def _run(
     from multiprocessing import get_context
 
     # Not forked: this process may have threads.
-
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(task): number for number, task in enumerate(tasks)}
         try:

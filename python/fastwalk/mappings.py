@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
@@ -248,6 +248,12 @@ class Mappings(Columnar):
     def __len__(self) -> int:
         return len(self.start)
 
+    @overload
+    def __getitem__(self, key: int) -> Mapping: ...
+
+    @overload
+    def __getitem__(self, key: slice | np.ndarray) -> Mappings: ...
+
     def __getitem__(self, key: int | slice | np.ndarray) -> Mappings | Mapping:
         if isinstance(key, (int, np.integer)):
             return next(iter(self._like({n: c[[key]] for n, c in self._columns.items()})))
@@ -367,9 +373,7 @@ class Mappings(Columnar):
     def _chunks(self) -> Iterator[Mappings]:
         """The rows in parts that can become Python objects all at once."""
         for first in range(0, len(self), _CHUNK):
-            part = self[first : first + _CHUNK]
-            assert isinstance(part, Mappings)
-            yield part
+            yield self[first : first + _CHUNK]
 
     def _rows(self) -> Iterator[Mapping]:
         lists = [self._columns[name].tolist() for name in _COLUMNS[:-1]]
@@ -415,9 +419,7 @@ class Mappings(Columnar):
 
     def row_text(self, index: int) -> str:
         """One row as a person reads it."""
-        one = self[index : index + 1]
-        assert isinstance(one, Mappings)
-        return next(one.texts())
+        return next(self[index : index + 1].texts())
 
     def texts(self) -> Iterator[str]:
         """The rows as a person reads them."""

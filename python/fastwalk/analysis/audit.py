@@ -174,7 +174,6 @@ def writable_executable(maps: Mappings, layout: Layout) -> tuple[Mappings, int]:
     else:
         both = maps.is_leaf & ((maps.effective & np.uint8(BOTH)) == BOTH)
         found = maps[both & denies_execution(maps.spec)]
-    assert isinstance(found, Mappings)
     return found, int(found.size.sum(dtype=np.uint64)) // layout.page_size
 
 

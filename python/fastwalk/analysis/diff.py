@@ -254,6 +254,4 @@ def _pairs(a: Mappings, b: Mappings) -> tuple[list[tuple[Mappings, Mappings]], t
 
 def _empty(like: Mappings | None) -> Mappings:
     assert like is not None
-    picked = like[:0]
-    assert isinstance(picked, Mappings)
-    return picked
+    return like[:0]

@@ -224,7 +224,6 @@ def stats(
     for number, name in enumerate(names if several else names[:1]):
         one = maps.of_space(number) if several else maps
         leaf = one[one.is_leaf]
-        assert isinstance(leaf, Mappings)
         _leaves(found, name, leaf)
         _missed(found, name, leaf)
         _reach(found, name, leaf)
@@ -289,9 +288,7 @@ def _reach(found: Stats, name: str, maps: Mappings) -> None:
     spec = maps.spec
     inside = shadowed(maps)
     shadow = int(maps.size[inside].sum())
-    rest = maps[~inside]
-    assert isinstance(rest, Mappings)
-    maps = rest
+    maps = maps[~inside]
     per_entry = np.array(leaf_sizes(spec), np.uint64)[maps.depth]
     for depth, groups in enumerate(arch.groups(spec.name)):
         for mask, value, entries in groups:

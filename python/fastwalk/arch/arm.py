@@ -175,9 +175,7 @@ PXN_TABLE = 1 << 59
 XN_TABLE = 1 << 60
 AP_TABLE_NO_PL0 = 1 << 61
 AP_TABLE_NO_WRITE = 1 << 62
-NS_TABLE = 1 << 63
 # pgtable-3level.h, bits that the architecture leaves to software.
-L_PTE_DIRTY = 1 << 55
 L_PTE_SPECIAL = 1 << 56
 L_PTE_NONE = 1 << 57
 L_PTE_RDONLY = 1 << 58

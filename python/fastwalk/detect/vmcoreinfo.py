@@ -43,10 +43,6 @@ class VmcoreInfo:
     def symbol(self, name: str) -> int | None:
         return self._hexadecimal(f"SYMBOL({name})")
 
-    def kernel_offset(self) -> int | None:
-        """``KERNELOFFSET``: how far KASLR moved the kernel image."""
-        return self._hexadecimal("KERNELOFFSET")
-
     def page_size(self) -> int | None:
         text = self.values.get("PAGESIZE", "")
         return int(text) if text.isdigit() else None

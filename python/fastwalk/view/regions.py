@@ -126,11 +126,9 @@ def classes(maps: Mappings) -> NDArray[np.uint8]:
 
 def shown(maps: Mappings) -> Mappings:
     """What is painted: everything but the kernel's own notes, which may be holes."""
-    from ..mappings import NOTE, Mappings
+    from ..mappings import NOTE
 
-    notes = maps.kind == NOTE
+    notes: NDArray[np.bool_] = maps.kind == NOTE
     if not notes.any():
         return maps
-    rest = maps[~notes]
-    assert isinstance(rest, Mappings)
-    return rest
+    return maps[~notes]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .. import decode
 from .._fastwalk import __version__
 from ..words import rough_size
 from . import regions, scale
@@ -74,7 +75,7 @@ def render(
     painted = regions.shown(maps)
     count = len(painted) if total is None else total
     if len(painted) > MOST_ROWS:
-        painted = painted[slice(MOST_ROWS)]  # type: ignore[assignment]
+        painted = painted[:MOST_ROWS]
     rows = _Rows(painted)
     style, script = _part("report.css") + _class_colors(), _part("report.js")
     name = maps.origin.image if maps.origin else maps.spec.name
@@ -237,6 +238,7 @@ class _Rows:
         self.lanes = np.unique(self.classes).tolist()
         self.bytes_by_class = self._bytes(np.zeros(len(maps), np.int16), 1)[0]
         self.bytes = self._bytes(self.region, len(self.regions))
+        self.flags, self.flag_texts = decode.flags(maps.spec, maps.attributes)
         self.physical = maps.origin is None or maps.origin.coalesce in ("physical", "none")
 
     def _bytes(self, group: NDArray[np.int16], groups: int) -> NDArray[np.float64]:
@@ -249,15 +251,12 @@ class _Rows:
 
     def columns(self) -> dict[str, np.ndarray]:
         """What the page reads back, by the name of its element; little-endian."""
-        from .. import decode
-
         maps = self.maps
-        codes, self.flags = decode.flags(maps.spec, maps.attributes)
         return {
             "start": maps.start.astype("<u8"),
             "size": maps.size.astype("<u8"),
             "pa": maps.pa.astype("<u8"),
-            "flags": codes.astype("<u4"),
+            "flags": self.flags.astype("<u4"),
             "region": self.region.astype("<i2"),
             "allowed": maps.effective,
             "depth": maps.depth,
@@ -267,11 +266,9 @@ class _Rows:
 
     def described(self) -> dict[str, object]:
         """What the page needs beside the columns."""
-        from .. import decode
         from ..words import PERMISSIONS
 
         spec = self.maps.spec
-        _, flags = decode.flags(spec, self.maps.attributes)
         rows = np.bincount(self.region[self.region >= 0], minlength=len(self.regions))
         number = {region: index for index, region in enumerate(self.regions)}
         shown = self.scale.regions
@@ -294,7 +291,7 @@ class _Rows:
                 [hex(p.first), hex(p.last), p.begin, p.end, p.mapped, p.region]
                 for p in self.scale.pieces
             ],
-            "flags": list(flags),
+            "flags": list(self.flag_texts),
         }
 
     def region_rows(self) -> str:

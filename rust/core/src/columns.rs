@@ -40,9 +40,6 @@ pub struct Columns {
     pub kind: Buffer<u8>,
 }
 
-/// Bytes that one row takes.
-pub const ROW_BYTES: u64 = 4 * 8 + 3;
-
 impl Columns {
     /// `rows` rows to be written: see [`Buffer::unwritten`].
     pub fn new(rows: usize) -> Self {
