@@ -97,7 +97,9 @@ def image_arguments(parser: argparse.ArgumentParser, name: str = "IMAGE") -> Non
         help="most bytes that a compressed image may come to (default 64 GiB; 0: refuse it)",
     )
     group.add_argument(
-        "--decompress-folder", metavar="DIR", help="where to decompress to (default: /tmp)"
+        "--decompress-folder",
+        metavar="DIR",
+        help="where to decompress to (default: TMPDIR, or /tmp)",
     )
     group.add_argument(
         "--layout", metavar="FILE", help="roots, views and markers; overrides the image"
