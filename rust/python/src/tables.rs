@@ -3,7 +3,7 @@
 use crate::column::Column;
 use crate::image::Image;
 use crate::spec::Plan;
-use crate::walk::{SpanTuple, folded, options, spans};
+use crate::walk::{SpanTuple, Work, folded, spans};
 use fastwalk_core::plan::Coalesce;
 use fastwalk_core::tables::list;
 use pyo3::prelude::*;
@@ -43,9 +43,7 @@ pub fn tables(
         image,
         plan,
         &roots,
-        options(isa, false)?,
-        threads,
-        progress.as_ref(),
+        Work::new(isa, false, threads, progress.as_ref())?,
         |fold, _| Ok(list(fold, roots.len(), &spans)),
     )?;
     Ok(Tables {

@@ -5,7 +5,7 @@ use crate::errors::read_error;
 use crate::image::Image;
 use crate::run::pool;
 use crate::spec::Plan;
-use crate::walk::{SpanTuple, options, spans};
+use crate::walk::{SpanTuple, isa_by_name, spans};
 use fastwalk_core::addr::Pa;
 use fastwalk_core::image::{PhysicalMemory, ReadError};
 use fastwalk_core::plan::{self, Coalesce};
@@ -43,7 +43,7 @@ impl Asked<'_> {
         isa: Option<&str>,
     ) -> PyResult<Found> {
         let pool = pool(threads)?;
-        let isa = options(isa, false)?.isa;
+        let isa = isa_by_name(isa)?;
         let memory = &*self.image.memory;
         py.detach(|| {
             let translator =

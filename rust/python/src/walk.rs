@@ -50,21 +50,42 @@ fn coalesce_by_name(name: &str) -> PyResult<Coalesce> {
     }
 }
 
-pub fn options(isa: Option<&str>, keep_rows: bool) -> PyResult<Options> {
-    let isa = match isa {
-        None => Isa::best(),
-        Some(name) => match Isa::by_name(name) {
-            Some(isa) if isa.is_available() => isa,
-            _ => {
-                let names: Vec<&str> = isas();
-                return Err(PyValueError::new_err(format!(
-                    "isa is {name:?}; this machine has {}",
-                    names.join(", ")
-                )));
-            }
-        },
+/// How to walk.
+pub struct Work<'p> {
+    options: Options,
+    threads: Option<usize>,
+    progress: Option<&'p Py<PyAny>>,
+}
+
+impl<'p> Work<'p> {
+    pub fn new(
+        isa: Option<&str>,
+        keep_rows: bool,
+        threads: Option<usize>,
+        progress: Option<&'p Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let isa = isa_by_name(isa)?;
+        Ok(Self {
+            options: Options { isa, keep_rows },
+            threads,
+            progress,
+        })
+    }
+}
+
+/// An instruction set that this machine has; without a name the widest.
+pub fn isa_by_name(name: Option<&str>) -> PyResult<Isa> {
+    let Some(name) = name else {
+        return Ok(Isa::best());
     };
-    Ok(Options { isa, keep_rows })
+    Isa::by_name(name)
+        .filter(|isa| isa.is_available())
+        .ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "isa is {name:?}; this machine has {}",
+                isas().join(", ")
+            ))
+        })
 }
 
 /// Names of the instruction sets that this machine can scan with, the widest last.
@@ -99,9 +120,14 @@ impl Totals {
             tables: (0..tree.plan().depths.len())
                 .map(|d| tree.tables(d) as u64)
                 .collect(),
-            damage: tree.damage().iter().map(ReadError::to_string).collect(),
+            damage: damage(tree),
         }
     }
+}
+
+/// What could not be read, a line each.
+fn damage(tree: &Tree<'_>) -> Vec<String> {
+    tree.damage().iter().map(ReadError::to_string).collect()
 }
 
 /// The columns of a walk.
@@ -119,21 +145,18 @@ pub struct Walked {
 }
 
 /// Builds a tree and folds it, then does `work`.
-#[allow(clippy::too_many_arguments)]
 pub fn folded<T: Send>(
     py: Python<'_>,
     image: &Image,
     plan: &plan::Plan,
     roots: &[u64],
-    options: Options,
-    threads: Option<usize>,
-    progress: Option<&Py<PyAny>>,
+    how: Work<'_>,
     work: impl FnOnce(&Fold<'_, '_>, &Control) -> Result<T, WalkError> + Send,
 ) -> PyResult<T> {
     let memory: &dyn PhysicalMemory = &*image.memory;
     let roots: Vec<Pa> = roots.iter().copied().map(Pa).collect();
-    run(py, threads, progress, |control| {
-        let tree = Tree::build(plan, memory, &roots, options, control)?;
+    run(py, how.threads, how.progress, |control| {
+        let tree = Tree::build(plan, memory, &roots, how.options, control)?;
         let fold = Fold::new(&tree, roots.len(), control)?;
         let result = work(&fold, control)?;
         if memory.changed() {
@@ -184,9 +207,7 @@ pub fn walk(
         image,
         plan,
         &roots,
-        options(isa, true)?,
-        threads,
-        progress.as_ref(),
+        Work::new(isa, true, threads, progress.as_ref())?,
         |fold, control| {
             let emitted = emit::emit(fold, &spans, budget, truncate, control)?;
             let totals = Totals::new(emitted.total, fold.tree());
@@ -231,9 +252,7 @@ pub fn count(
         image,
         plan,
         &roots,
-        options(isa, false)?,
-        threads,
-        progress.as_ref(),
+        Work::new(isa, false, threads, progress.as_ref())?,
         |fold, _| Ok(Totals::new(emit::total(fold, &spans), fold.tree())),
     )
 }
@@ -278,18 +297,10 @@ pub fn dump(
         image,
         plan,
         &[root],
-        options(isa, false)?,
-        threads,
-        progress.as_ref(),
+        Work::new(isa, false, threads, progress.as_ref())?,
         |fold, control| {
             let dump = notes::dump(fold, &spans, &markers, budget, control)?;
-            let damage = fold
-                .tree()
-                .damage()
-                .iter()
-                .map(ReadError::to_string)
-                .collect();
-            Ok((dump, damage))
+            Ok((dump, damage(fold.tree())))
         },
     )?;
     Ok(Dump {
@@ -330,9 +341,7 @@ pub fn count_lines(
         image,
         plan,
         &[root],
-        options(isa, false)?,
-        threads,
-        progress.as_ref(),
+        Work::new(isa, false, threads, progress.as_ref())?,
         |fold, control| notes::count(fold, &spans, &markers, control),
     )
 }
