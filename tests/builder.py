@@ -164,6 +164,13 @@ class Places:
         self.low += size
         return pa
 
+    def take_row(self, depth: int, count: int) -> list[int]:
+        """Places one right behind the other, as far as entries can name them."""
+        first = self.take(depth, high=False)
+        step = max(self.align(depth), table_bytes(self.spec.depths[depth]))
+        self.low = first + count * step
+        return list(range(first, self.low, step))
+
 
 @st.composite
 def images(draw: st.DrawFn, spec: Spec, tables: int = 4, runs: int = 5) -> Image:
@@ -187,6 +194,8 @@ def build(
     builder.place(counts)
     for depth in range(len(spec.depths) - 1, -1, -1):
         builder.fill(depth, runs)
+        if depth == len(spec.depths) - 2 and chance.random() < 0.5:
+            builder.add_direct_map()
     if wild:
         builder.run_wild()
     image = Image(spec, builder.root)
@@ -282,6 +291,7 @@ class _Builder:
     def __init__(self, spec: Spec, chance: random.Random) -> None:
         self.spec = spec
         self.chance = chance
+        self.places = Places(spec)
         self.pools: list[list[int]] = []
         self.tables: dict[int, _Table] = {}
 
@@ -290,10 +300,9 @@ class _Builder:
         return self.pools[0][0]
 
     def place(self, counts: list[int]) -> None:
-        places = Places(self.spec)
         for depth, count in enumerate([1, *counts]):
             self.pools.append(
-                [places.take(depth, self.chance.random() < 0.3) for _ in range(count)]
+                [self.places.take(depth, self.chance.random() < 0.3) for _ in range(count)]
             )
 
     def fill(self, depth: int, runs: int) -> None:
@@ -345,6 +354,47 @@ class _Builder:
                 address += stride
             if chance.random() < 0.05:
                 noise = chance.choice(patterns)
+
+    def add_direct_map(self) -> None:
+        """Hang tables into one above that are as a direct map's: one behind the other, each
+        of them one run that goes on where the last one ended. A few are not."""
+        chance, depth = self.chance, len(self.spec.depths) - 1
+        above, data = self.spec.depths[depth - 1 :]
+        parent = self.tables[chance.choice(self.pools[depth - 1])]
+        leaves = [rule for rule in data.rules if rule.kind == "leaf"]
+        pointers = [rule for rule in above.rules if rule.kind == "table"]
+        size, page = 1 << data.index_bits, 1 << self.spec.page_bits
+        count = min(((COST >> depth) - parent.cost) // size, len(parent.entries), 12)
+        if count < 2:
+            return
+        row = self.places.take_row(depth, count)
+        leaf, pointer = chance.choice(leaves), chance.choice(pointers)
+        noise, path = chance.getrandbits(64), chance.getrandbits(64)
+        address = chance.getrandbits(self.spec.pa_bits) // (page * size) * page * size
+        for pa in row:
+            odd = chance.choice(["attributes", "address", "entry", "empty", *[""] * 12])
+            noise = chance.getrandbits(64) if odd == "attributes" else noise
+            address += page * size if odd == "address" else 0
+            entries = [
+                synthesize(data, leaf, noise, (address + index * page) % (1 << 64))
+                for index in range(size)
+            ]
+            address += size * page
+            if odd == "entry":
+                entries[chance.randrange(size)] = empty(data)
+            if odd == "empty" or None in entries:
+                entries = [empty(data)] * size
+            self.tables[pa] = _Table(depth, [entry or 0 for entry in entries], size)
+        first = chance.randrange(len(parent.entries) - count + 1)
+        for index, own in enumerate(row, first):
+            # One twice, so that the one behind it is missing.
+            pa = row[0] if chance.random() < 0.05 else own
+            path = chance.getrandbits(64) if chance.random() < 0.05 else path
+            entry = synthesize(above, pointer, path, pa)
+            if entry is not None and first_rule(above, parent.entries[index]).kind != "table":
+                parent.entries[index] = entry
+                parent.cost += size
+                parent.children += 1
 
     def run_wild(self) -> None:
         """Tables that contain themselves or are not there, wherever an entry can say so."""

@@ -314,10 +314,12 @@ impl<'t, 'a> Fold<'t, 'a> {
                 sum.push(plan, at, &summary);
                 continue;
             }
-            for index in run.start..=run.last {
-                let entry = entries.get(index);
+            let path = inherited | depth.table_state(entries.get(run.start));
+            let mut next = run.start;
+            while next <= run.last {
+                let index = next;
+                next += 1;
                 let at = (index as u64) << depth.shift;
-                let path = inherited | depth.table_state(entry);
                 children.prefetch_node();
                 match children.next_table() {
                     Some(child) if distinct && self.is_flat(child) => {
@@ -325,6 +327,9 @@ impl<'t, 'a> Fold<'t, 'a> {
                             self.end(&mut group, &mut sum, depth);
                             group.chain(self.tree, depth, at, child, path);
                         }
+                        let more = children.pass_followers(child, run.last - index);
+                        group.extend(self.tree, depth, more);
+                        next += more;
                     }
                     Some(child) => {
                         if !group.repeat(depth, at, child, path) {
@@ -334,7 +339,7 @@ impl<'t, 'a> Fold<'t, 'a> {
                     }
                     None => {
                         self.end(&mut group, &mut sum, depth);
-                        let edge = absent_table(plan, table.depth, entry);
+                        let edge = absent_table(plan, table.depth, entries.get(index));
                         sum.push(plan, at, &Summary::of(edge));
                     }
                 }
@@ -450,6 +455,29 @@ impl Group {
             }
             _ => false,
         }
+    }
+
+    /// Adds `more` tables to a chain that each [follow](Children::pass_followers) the one
+    /// before, the first of them its last table.
+    #[inline]
+    fn extend(&mut self, tree: &Tree<'_>, depth: &PlanDepth, more: usize) {
+        let Self::Chain {
+            last,
+            breaks,
+            leaves,
+            others,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let count = more as u64;
+        let each = tree.atoms(last.1);
+        *breaks += count * tree.breaks(last.1);
+        *leaves += count * each.0;
+        *others += count * each.1;
+        last.0 += count * depth.span();
+        last.1.node += more as u32;
     }
 
     /// Counts a table once more; false where this is a group of others.

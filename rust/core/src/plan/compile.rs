@@ -4,7 +4,7 @@ use super::check::{
     SpecError, check_depth, check_fields, check_format, check_halves, check_path, check_rules,
     check_test, shifts, wrong,
 };
-use super::{Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule};
+use super::{Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule, path_mask};
 use crate::scan::Masks;
 use crate::spec::{Depth, Dialect, Exclusion, Kind, NoteAction, Spec};
 
@@ -193,7 +193,7 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
         .iter()
         .flat_map(|rule| &rule.pa)
         .fold(0, |all, f| all | f.mask);
-    let path = of.leaf_path.iter().fold(0, |all, bit| all | bit.mask);
+    let path = path_mask(&of.leaf_path) | path_mask(&of.table_path);
     let (mut masks, refine) = scan_masks(
         of.rules.iter().map(|rule| (rule.mask, rule.value)),
         of.attributes | path,
@@ -314,7 +314,7 @@ fn compile_notes(
         }
     }
     let mut rules = Vec::new();
-    let mut compared = of.path.iter().fold(0, |all, bit| all | bit.mask);
+    let mut compared = path_mask(&of.path);
     // Of an absent table's note: that of its holes, or of its notes where it has none.
     let mut hole_level = None;
     let mut note_level = None;

@@ -220,6 +220,17 @@ impl PlanDepth {
         1 << self.shift
     }
 
+    /// The bits by which entries are like `entry` to all rules: those that the scan
+    /// compares, and where these do not tell that it is not zero, those too that may.
+    pub fn told_by(&self, entry: u64) -> u64 {
+        let Masks { key, zero, .. } = self.masks;
+        if entry & key & zero == 0 {
+            key | zero
+        } else {
+            key
+        }
+    }
+
     /// Index of the rule that an entry matches.
     #[inline]
     pub fn rule(&self, entry: u64) -> usize {
@@ -242,6 +253,10 @@ impl PlanDepth {
     }
 }
 
+fn path_mask(bits: &[PathBit]) -> u64 {
+    bits.iter().fold(0, |mask, bit| mask | bit.mask)
+}
+
 fn path_state(bits: &[PathBit], entry: u64) -> u8 {
     bits.iter().fold(0, |state, bit| {
         if entry & bit.mask == bit.value {
@@ -253,6 +268,11 @@ fn path_state(bits: &[PathBit], entry: u64) -> u8 {
 }
 
 impl PlanDepth {
+    /// The bits of table entries that state comes from.
+    pub fn table_path_mask(&self) -> u64 {
+        path_mask(&self.table_path)
+    }
+
     /// State that a table entry adds to the path.
     #[inline]
     pub fn table_state(&self, entry: u64) -> u8 {

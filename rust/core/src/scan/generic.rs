@@ -1,7 +1,7 @@
 //! The one algorithm, for every instruction set.
 
-use super::Masks;
 use super::vector::{Vector, Word};
+use super::{Bitmaps, Masks};
 
 /// Which of the tests a scan makes, and on which entries.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,8 @@ pub(super) struct Form {
 const BLOCK: usize = 64;
 
 /// The body of every [`super::ScanFn`]: blocks that are like the first entry in one pass
-/// that has little to do, the rest pair by pair. Returns 0 where no bit was set.
+/// that has little to do, the rest pair by pair. Returns whether there was no bit to set;
+/// then the bitmaps hold nothing.
 ///
 /// # Safety
 /// As for [`super::ScanFn`]; only called from functions compiled for V's instruction
@@ -31,36 +32,29 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
     len: usize,
     ahead: *const u8,
     masks: &Masks,
-    ends: &mut [u64],
-    jumps: &mut [u64],
-) -> u64 {
+    out: &mut Bitmaps<'_>,
+) -> bool {
     let pairs = len - 1;
     if pairs < V::LANES {
         // SAFETY: the caller's promise, passed on; a scalar "register" is one entry.
         return unsafe {
             if V::Entry::BYTES == 4 {
-                scan_short::<super::scalar::Lane<u32>, ZERO, STEP, SWAP>(
-                    table, pairs, masks, ends, jumps,
-                )
+                scan_short::<super::scalar::Lane<u32>, ZERO, STEP, SWAP>(table, pairs, masks, out)
             } else {
-                scan_short::<super::scalar::Lane<u64>, ZERO, STEP, SWAP>(
-                    table, pairs, masks, ends, jumps,
-                )
+                scan_short::<super::scalar::Lane<u64>, ZERO, STEP, SWAP>(table, pairs, masks, out)
             }
         };
     }
     // SAFETY: the caller's promise, passed on.
     let alike = unsafe { alike::<V, STEP, SWAP>(table, len, ahead, masks) };
-    let whole = alike * BLOCK == len;
+    if alike * BLOCK == len {
+        return true;
+    }
     let words = len.div_ceil(BLOCK);
     // The last pair of a block is one with the next block's first entry.
-    let from = if whole {
-        words
-    } else {
-        alike.saturating_sub(1)
-    };
-    ends[..from].fill(0);
-    jumps[..from].fill(0);
+    let from = alike.saturating_sub(1);
+    out.ends[..from].fill(0);
+    out.jumps[..from].fill(0);
     // SAFETY: registers only.
     let (key, zero, address, step) = unsafe {
         (
@@ -75,6 +69,9 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
         let entry = unsafe { V::Entry::read(table.add(index * V::Entry::BYTES)) };
         u64::from(entry.and(V::Entry::from_mask(masks.zero)) == V::Entry::from_mask(0))
     };
+    if ZERO {
+        out.zeros[..from].fill(is_zero(0).wrapping_neg());
+    }
     // Bits of the LANES pairs from pair `first` on, and which of their first entries are
     // zero. Pair i is entries i and i + 1.
     let compare = |first: usize| -> (u64, u64, u64) {
@@ -131,11 +128,14 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
             nil |= is_zero(pairs) << left;
             end |= (nil ^ nil >> 1) & !(!0 << left);
         }
-        ends[word] = end;
-        jumps[word] = jump;
+        out.ends[word] = end;
+        out.jumps[word] = jump;
+        if ZERO {
+            out.zeros[word] = nil;
+        }
         any |= end | jump;
     }
-    any
+    any == 0
 }
 
 /// Asks for a block of the table that comes next.
@@ -280,10 +280,9 @@ unsafe fn scan_short<V: Vector, const ZERO: bool, const STEP: bool, const SWAP: 
     table: *const u8,
     pairs: usize,
     masks: &Masks,
-    ends: &mut [u64],
-    jumps: &mut [u64],
-) -> u64 {
-    let (mut end, mut jump) = (0, 0);
+    out: &mut Bitmaps<'_>,
+) -> bool {
+    let (mut end, mut jump, mut nil) = (0, 0, 0);
     for pair in 0..pairs {
         // SAFETY: entries pair and pair + 1 are in the table.
         unsafe {
@@ -294,6 +293,7 @@ unsafe fn scan_short<V: Vector, const ZERO: bool, const STEP: bool, const SWAP: 
             if ZERO {
                 let zero = V::splat(V::Entry::from_mask(masks.zero));
                 e |= here.is_zero(zero) ^ next.is_zero(zero);
+                nil |= here.is_zero(zero) << pair | next.is_zero(zero) << (pair + 1);
             }
             if STEP {
                 if SWAP {
@@ -307,9 +307,12 @@ unsafe fn scan_short<V: Vector, const ZERO: bool, const STEP: bool, const SWAP: 
             end |= e << pair;
         }
     }
-    ends[0] = end;
-    jumps[0] = jump;
-    end | jump
+    out.ends[0] = end;
+    out.jumps[0] = jump;
+    if ZERO {
+        out.zeros[0] = nil;
+    }
+    end | jump == 0
 }
 
 /// The functions of one instruction set, one a [`Form`]: `$wide` and `$narrow` are its
@@ -340,15 +343,12 @@ macro_rules! functions {
                 len: usize,
                 ahead: *const u8,
                 masks: &super::Masks,
-                ends: &mut [u64],
-                jumps: &mut [u64],
-            ) -> u64 {
+                out: &mut super::Bitmaps<'_>,
+            ) -> bool {
                 // SAFETY: the promise of ScanFn, passed on; this function is compiled
                 // for V's instruction set.
                 unsafe {
-                    super::generic::scan::<V, ZERO, STEP, SWAP>(
-                        table, len, ahead, masks, ends, jumps,
-                    )
+                    super::generic::scan::<V, ZERO, STEP, SWAP>(table, len, ahead, masks, out)
                 }
             }
             fn choose<V: super::vector::Vector>(

@@ -34,6 +34,27 @@ pub struct Masks {
     pub step: u64,
 }
 
+/// What the scan of a table finds, a bit an entry. Bits past the last entry are clear.
+#[derive(Debug)]
+pub struct Bitmaps<'b> {
+    /// The next entry differs in the key or in being zero, or there is none.
+    pub ends: &'b mut [u64],
+    /// The next entry's address is not one step on; clear where that is not tested.
+    pub jumps: &'b mut [u64],
+    /// It is zero under the masks' `zero`; not written where that is not tested.
+    pub zeros: &'b mut [u64],
+}
+
+impl<'b> Bitmaps<'b> {
+    /// Three of the same length, one behind the other.
+    pub fn of(words: &'b mut [u64]) -> Self {
+        let each = words.len() / 3;
+        let (ends, rest) = words.split_at_mut(each);
+        let (jumps, zeros) = rest.split_at_mut(each);
+        Self { ends, jumps, zeros }
+    }
+}
+
 /// An instruction set that the scan is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -139,16 +160,15 @@ impl fmt::Display for Isa {
 ///
 /// # Safety
 /// `len` entries of the width that the function was chosen for are readable at
-/// `table`, both bitmaps have at least `len.div_ceil(64)` words, and the machine has
+/// `table`, all bitmaps have at least `len.div_ceil(64)` words, and the machine has
 /// the instruction set. `ahead` is only prefetched and can be anything.
 type ScanFn = unsafe fn(
     table: *const u8,
     len: usize,
     ahead: *const u8,
     masks: &Masks,
-    ends: &mut [u64],
-    jumps: &mut [u64],
-) -> u64;
+    out: &mut Bitmaps<'_>,
+) -> bool;
 
 /// Finds the entries that are `value` under `mask`; see [`Scan::sift`].
 ///
@@ -224,48 +244,32 @@ impl Scan {
         }
     }
 
-    /// Finds the ends of runs in a table.
-    ///
-    /// Bit `i` of `ends` is set where entries `i` and `i + 1` differ in the key (or in
-    /// being zero), bit `i` of `jumps` where the address of entry `i + 1` is not one
-    /// step on (only where the masks ask for it). The last entry's bit is set in
-    /// `ends`; bits past it are clear. Returns true where nothing but that last bit
-    /// was set in either: the table is one run.
+    /// Finds the ends of runs in a table. Returns true where it is one run; the bitmaps
+    /// hold nothing then.
     ///
     /// `ahead` is what the caller will scan next; it is prefetched.
     ///
     /// # Panics
     /// Where the bitmaps have fewer than `len.div_ceil(64)` words.
     #[inline]
-    pub fn run(
-        &self,
-        table: &Entries<'_>,
-        ahead: &Entries<'_>,
-        ends: &mut [u64],
-        jumps: &mut [u64],
-    ) -> bool {
+    pub fn run(&self, table: &Entries<'_>, ahead: &Entries<'_>, out: &mut Bitmaps<'_>) -> bool {
         let len = table.len();
         if len == 0 {
             return true;
         }
         let words = len.div_ceil(64);
-        assert!(ends.len() >= words && jumps.len() >= words);
+        assert!(out.ends.len() >= words && out.jumps.len() >= words);
+        assert!(out.zeros.len() >= words);
         debug_assert_eq!(table.format(), self.format);
         // SAFETY: Entries vouches for len entries of its format, which is the one the
         // function was chosen for; the bitmaps were just checked; Scan::new checked
         // the instruction set.
-        let any = unsafe {
-            (self.functions.scan)(
-                table.as_ptr(),
-                len,
-                ahead.as_ptr(),
-                &self.masks,
-                ends,
-                jumps,
-            )
-        };
-        ends[(len - 1) / 64] |= 1 << ((len - 1) % 64);
-        any == 0
+        let uniform =
+            unsafe { (self.functions.scan)(table.as_ptr(), len, ahead.as_ptr(), &self.masks, out) };
+        if !uniform {
+            out.ends[(len - 1) / 64] |= 1 << ((len - 1) % 64);
+        }
+        uniform
     }
 
     /// Sets bit `i` of `hits` where entry `i` is `value` under `mask`, and clears the

@@ -1,6 +1,6 @@
 //! Every instruction set that the machine has, against a scan that anyone can read.
 
-use super::{Isa, Masks, ROOM, Scan, WORDS};
+use super::{Bitmaps, Isa, Masks, ROOM, Scan, WORDS};
 use crate::entries::Entries;
 use crate::image::RawBytes;
 use crate::spec::EntryFormat;
@@ -130,13 +130,23 @@ fn check(isa: Isa) {
 fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Masks) {
     let words = table.len().div_ceil(64);
     // Bits that the scan has to clear, not only to set.
-    let (mut ends, mut jumps) = (vec![!0; words], vec![!0; words]);
+    let (mut ends, mut jumps, mut zeros) = (vec![!0; words], vec![!0; words], vec![!0; words]);
     let view = Entries::new(RawBytes::from_slice(raw), format);
     let scan = Scan::new(isa, format, *masks);
-    let uniform = scan.run(&view, &view, &mut ends, &mut jumps);
+    let mut out = Bitmaps {
+        ends: &mut ends,
+        jumps: &mut jumps,
+        zeros: &mut zeros,
+    };
+    let uniform = scan.run(&view, &view, &mut out);
     let (want_ends, want_jumps) = naive(table, masks);
+    let breaks = want_ends[..table.len() - 1]
+        .iter()
+        .chain(&want_jumps)
+        .any(|&b| b);
+    assert_eq!(uniform, !breaks);
     let bit = |map: &[u64], i: usize| map[i / 64] >> (i % 64) & 1 != 0;
-    for i in 0..words * 64 {
+    for i in 0..if uniform { 0 } else { words * 64 } {
         let want = |of: &[bool]| of.get(i).copied().unwrap_or(false);
         // Only made when it is printed: formatting is what would take most of the time.
         let place = || format!("{isa} {format:?} {masks:x?} len {} entry {i}", table.len());
@@ -144,12 +154,11 @@ fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Mas
         if table.len() > 1 {
             assert_eq!(bit(&jumps, i), want(&want_jumps), "jumps: {}", place());
         }
+        if table.len() > 1 && masks.zero != 0 {
+            let want = table.get(i).is_some_and(|e| e & masks.zero == 0);
+            assert_eq!(bit(&zeros, i), want, "zeros: {}", place());
+        }
     }
-    let breaks = want_ends[..table.len() - 1]
-        .iter()
-        .chain(&want_jumps)
-        .any(|&b| b);
-    assert_eq!(uniform, !breaks);
     let mut hits = vec![!0; words];
     for value in [0, table[0] & masks.key, table[table.len() / 2] & masks.key] {
         scan.sift(&view, masks.key, value, &mut hits);

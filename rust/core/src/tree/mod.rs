@@ -8,13 +8,17 @@
 
 mod blocks;
 mod build;
+mod note;
+mod references;
 mod runs;
+mod sift;
 mod tally;
 
 pub(crate) use runs::stretch;
 pub use runs::{Run, Runs};
 
-use self::build::{number, scan_level};
+use self::build::scan_level;
+use self::references::{Reference, number};
 use self::tally::Tally;
 use crate::addr::Pa;
 use crate::entries::Entries;
@@ -116,37 +120,51 @@ struct Node<'a> {
     flat: bool,
 }
 
+impl Node<'_> {
+    /// A table that was not read yet, of which the entries `low` to `high` exist.
+    fn new(pa: u64, low: u16, high: u16) -> Self {
+        Self {
+            pa,
+            source: Source::Absent,
+            first_entry: 0,
+            last_entry: 0,
+            first: 0,
+            last: 0,
+            low,
+            high,
+            child: 0,
+            bitmap: UNIFORM,
+            atoms: UNIFORM,
+            rows: UNIFORM,
+            leaves: 0,
+            others: 0,
+            breaks: 0,
+            irregular: false,
+            flat: true,
+        }
+    }
+}
+
 /// What the scan of a chunk of tables leaves beside the nodes.
 #[derive(Default)]
 struct Chunk {
     /// Number of the block that it wrote to.
     block: u32,
     copies: Vec<u8>,
-    children: Vec<u32>,
+    /// How many table entries that lead to tables.
+    children: u32,
     references: Vec<Reference>,
     damage: Vec<ReadError>,
     /// How many rows' first entries may still be kept.
     room: usize,
 }
 
-/// A table entry's target, until the tables of the next depth are numbered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Reference {
-    pa: u64,
-    low: u16,
-    high: u16,
-    slot: u32,
-}
-
-impl Reference {
-    fn table(&self) -> (u64, u16, u16) {
-        (self.pa, self.low, self.high)
-    }
-}
-
 /// The tables of one depth.
 struct Level<'a> {
     nodes: Buffer<Node<'a>>,
+    /// By node: 1 where it has what the one before it has, and where their rows are one
+    /// if they lie behind each other under the same path.
+    follows: Vec<u8>,
     chunks: Vec<Chunk>,
     /// What nodes' offsets point into; each chunk has one of them.
     blocks: Vec<Buffer<u64>>,
@@ -206,18 +224,14 @@ impl<'a> Tree<'a> {
         options: Options,
         control: &Control,
     ) -> Result<Self, WalkError> {
-        let mut references: Vec<Reference> = roots
+        let high = high_index(&plan.depths[0]);
+        let references: Vec<Reference> = roots
             .iter()
-            .enumerate()
-            .map(|(slot, root)| Reference {
-                pa: root.0,
-                low: 0,
-                high: high_index(&plan.depths[0]),
-                slot: slot as u32,
-            })
+            .zip(0..)
+            .map(|(root, slot)| Reference::new(root.0, 0, high, slot))
             .collect();
         let mut slots = vec![0; roots.len()];
-        let mut nodes = number(&mut references, &mut slots);
+        let mut nodes = number(references.into(), &mut slots);
         let mut tree = Self {
             plan,
             image,
@@ -513,6 +527,22 @@ impl Children<'_, '_> {
             node,
         };
         (node != ABSENT && !self.tree.is_absent(table)).then_some(table)
+    }
+
+    /// Goes on over tables that each have what the one before has, and join it: `table`,
+    /// the one that was given last, and `most` more at most. Gives how many.
+    #[inline]
+    pub fn pass_followers(&mut self, table: Table, most: usize) -> usize {
+        let children = &self.tree.levels[self.depth].children[self.slot..][..most];
+        let follows = &self.tree.levels[self.depth + 1].follows[table.node as usize + 1..];
+        let count = children
+            .iter()
+            .zip(follows)
+            .zip(table.node + 1..)
+            .take_while(|&((&child, &follows), node)| child == node && follows != 0)
+            .count();
+        self.slot += count;
+        count
     }
 
     /// The table `count` further on.

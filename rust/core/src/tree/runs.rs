@@ -86,13 +86,26 @@ pub(crate) fn stretch(word: usize, low: usize, high: usize) -> u64 {
     !0 << low.saturating_sub(first) & !0 >> last.saturating_sub(high)
 }
 
+#[inline(always)]
 pub(super) fn join(to: &mut [u64], from: &[u64]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to |= from;
     }
 }
 
+/// Between neighbours that are both in `map`, lets runs end where `ends_there` says, and
+/// nowhere else.
+#[inline(always)]
+pub(super) fn settle_ends(map: &[u64], ends_there: &[u64], ends: &mut [u64]) {
+    for word in 0..map.len() {
+        let above = map.get(word + 1).map_or(0, |next| next & 1);
+        let both = map[word] & (map[word] >> 1 | above << 63);
+        ends[word] = ends[word] & !both | ends_there[word] & both;
+    }
+}
+
 /// Sets the bit of each entry whose next one is not alike in being in `map`.
+#[inline(always)]
 pub(super) fn end_changes(map: &[u64], ends: &mut [u64]) {
     for word in 0..map.len() {
         let above = map.get(word + 1).map_or(map[word] >> 63, |next| next & 1);

@@ -1,0 +1,276 @@
+//! Taking down what a table has: a node, the rows it starts, where its entries lead.
+
+use super::build::{ChunkScan, Presence};
+use super::references::{Reference, refer};
+use super::runs::{bits, last_bit};
+use super::sift::Sifted;
+use super::tally::Tally;
+use super::{Chunk, Node, descent, high_index, node_runs};
+use crate::entries::Entries;
+use crate::memory::Buffer;
+use crate::plan::{Action, Label};
+use crate::scan::Work;
+
+impl<'a> ChunkScan<'a> {
+    /// What a table of one run tells of others like it, of which most of the tables of a
+    /// direct map are.
+    pub(super) fn likeness(&self, number: usize, node: &Node<'a>) -> Option<Like> {
+        let depth = &self.plan.depths[self.depth];
+        let whole = (node.low, node.high) == (0, high_index(depth));
+        let atoms = node.flat && node.leaves + node.others > 0;
+        (whole && atoms && depth.distinct && self.plan.marks().is_empty()).then(|| Like {
+            number,
+            bits: depth.told_by(node.first_entry),
+            first: node.first_entry,
+            last: node.last_entry,
+            leaves: node.leaves,
+            others: node.others,
+            breaks: node.breaks,
+        })
+    }
+
+    /// Takes down what a table of one run has, if that is what another one had.
+    #[inline]
+    pub(super) fn note_like(
+        &self,
+        like: &mut Like,
+        number: usize,
+        node: &mut Node<'a>,
+        entries: &Entries<'_>,
+        follows: &mut u8,
+    ) -> bool {
+        let depth = &self.plan.depths[self.depth];
+        let high = high_index(depth);
+        let entry = entries.get(0);
+        if (entry ^ like.first) & like.bits != 0 || (node.low, node.high) != (0, high) {
+            return false;
+        }
+        (node.first, node.last) = (0, high);
+        node.first_entry = entry;
+        node.last_entry = entries.get(usize::from(high));
+        (node.leaves, node.others, node.breaks) = (like.leaves, like.others, like.breaks);
+        let behind = like.number + 1 == number;
+        *follows = u8::from(behind && self.plan.goes_on(depth, like.last, entry));
+        (like.number, like.last) = (number, node.last_entry);
+        true
+    }
+
+    /// Takes down what a table of one run has.
+    pub(super) fn note_uniform(
+        &self,
+        node: &mut Node<'a>,
+        entries: &Entries<'_>,
+        chunk: &mut Chunk,
+        present: &mut Presence<'_>,
+    ) {
+        let depth = &self.plan.depths[self.depth];
+        let (low, high) = (usize::from(node.low), usize::from(node.high));
+        let entry = entries.get(low);
+        match depth.action(entry) {
+            Action::Gap => {}
+            Action::Atom(atom) => {
+                let count = (high - low + 1) as u32;
+                if atom.label == Label::Other {
+                    node.others = count;
+                } else {
+                    node.leaves = count;
+                }
+                node.breaks = if self.plan.is_separate() {
+                    count - 1
+                } else {
+                    0
+                };
+                (node.first, node.first_entry) = (node.low, entry);
+                (node.last, node.last_entry) = (node.high, entries.get(high));
+            }
+            Action::Table(_) => {
+                node.flat = false;
+                for index in low..=high {
+                    self.note_table(entries.get(index), chunk, present);
+                }
+            }
+        }
+    }
+
+    /// Takes down what a table has, while it is in the cache.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn note_mixed(
+        &self,
+        node: &mut Node<'a>,
+        entries: &Entries<'_>,
+        ends: &[u64],
+        sifted: &Sifted,
+        kept: &mut Vec<u64>,
+        words: &mut Buffer<u64>,
+        chunk: &mut Chunk,
+        present: &mut Presence<'_>,
+    ) {
+        let depth = &self.plan.depths[self.depth];
+        let Sifted {
+            atoms,
+            others,
+            tables,
+            ..
+        } = sifted;
+        node.bitmap = words.len() as u32;
+        words.extend_from_slice(ends);
+        node.flat = tables.iter().all(|&word| word == 0);
+        if depth.distinct {
+            self.isa.run(CountBits {
+                node,
+                entries,
+                ends,
+                atoms,
+                others,
+                separate: self.plan.is_separate(),
+            });
+            let existing = usize::from(node.high) - usize::from(node.low) + 1;
+            if node.breaks > 0 && (node.leaves + node.others) as usize != existing {
+                node.atoms = words.len() as u32;
+                words.extend_from_slice(atoms);
+            }
+            let rows = node.breaks as usize + 1;
+            if node.flat && (2..=chunk.room).contains(&rows) {
+                chunk.room -= rows;
+                kept.clear();
+                self.isa.run(KeepRows {
+                    low: node.low.into(),
+                    entries,
+                    ends,
+                    atoms,
+                    out: kept,
+                });
+                node.rows = words.len() as u32;
+                words.extend_from_slice(kept);
+            }
+        } else {
+            let mut tally = Tally::default();
+            for run in node_runs(depth, node, words) {
+                tally.run(self.plan, depth, entries, run, 0);
+            }
+            tally.store(node);
+        }
+        if !node.flat {
+            for index in bits(tables) {
+                self.note_table(entries.get(index), chunk, present);
+            }
+        }
+    }
+
+    /// Takes down where a table entry leads to.
+    fn note_table(&self, entry: u64, chunk: &mut Chunk, present: &mut Presence<'_>) {
+        let depth = &self.plan.depths[self.depth];
+        let (pa, _, walked) = descent(self.plan, depth, entry);
+        if !walked {
+            return;
+        }
+        let next = &self.plan.depths[self.depth + 1];
+        let slot = chunk.children;
+        chunk.children += 1;
+        let (low, high) = match depth.length {
+            None => (0, high_index(next)),
+            Some(length) => {
+                let first = length.first.of(entry);
+                let last = length.last.of(entry).wrapping_add(length.last_add);
+                let high = u64::from(high_index(next));
+                // An empty range is written as 1 .. 0.
+                if first > last.min(high) {
+                    (1, 0)
+                } else {
+                    (first as u16, last.min(high) as u16)
+                }
+            }
+        };
+        let bytes = next.table_bytes();
+        let size = (bytes / next.entries()) as u64;
+        if low <= high && !present.at(pa.wrapping_add(u64::from(low) * size)) {
+            return;
+        }
+        let reference = Reference::new(pa, low, high, slot);
+        refer(&mut chunk.references, reference, bytes as u32);
+    }
+}
+
+/// The last table of a chunk that was one run of atoms, and all of it there.
+pub(super) struct Like {
+    number: usize,
+    /// Tables of one run whose first entry is alike in these bits come to the same.
+    bits: u64,
+    first: u64,
+    last: u64,
+    leaves: u32,
+    others: u32,
+    breaks: u32,
+}
+
+/// Counts the rows of a table by the ends of runs, where each run of atoms is one.
+struct CountBits<'r, 'n, 'e> {
+    node: &'r mut Node<'n>,
+    entries: &'r Entries<'e>,
+    ends: &'r [u64],
+    atoms: &'r [u64],
+    /// The atoms of kind other.
+    others: &'r [u64],
+    /// Each atom is a row.
+    separate: bool,
+}
+
+impl Work for CountBits<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            node,
+            entries,
+            ends,
+            atoms,
+            others,
+            separate,
+        } = self;
+        let (mut count, mut of_other, mut rows) = (0, 0, 0);
+        for ((&ends, &atoms), &others) in ends.iter().zip(atoms).zip(others) {
+            count += atoms.count_ones();
+            of_other += others.count_ones();
+            rows += (ends & atoms).count_ones();
+        }
+        if count == 0 {
+            return;
+        }
+        if separate {
+            rows = count;
+        }
+        node.leaves = count - of_other;
+        node.others = of_other;
+        node.breaks = rows - 1;
+        let first = bits(atoms).next().unwrap_or(0);
+        let last = last_bit(atoms);
+        (node.first, node.first_entry) = (first as u16, entries.get(first));
+        (node.last, node.last_entry) = (last as u16, entries.get(last));
+    }
+}
+
+/// Adds the first entry of each row of a flat table to `out`.
+struct KeepRows<'r, 'e> {
+    /// The first entry that exists.
+    low: usize,
+    entries: &'r Entries<'e>,
+    ends: &'r [u64],
+    atoms: &'r [u64],
+    out: &'r mut Vec<u64>,
+}
+
+impl Work for KeepRows<'_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        // What lies before the first entry that exists ends there.
+        let mut ended = 1;
+        let words = self.ends.iter().zip(self.atoms).enumerate();
+        for (word, (&ends, &atoms)) in words.skip(self.low / 64) {
+            let mut starts = ends << 1 | ended;
+            if word == self.low / 64 {
+                starts |= 1 << (self.low % 64);
+            }
+            ended = ends >> 63;
+            self.entries.select(word * 64, starts & atoms, self.out);
+        }
+    }
+}
