@@ -171,17 +171,14 @@ def frame_of(results: list[Result]) -> Frame:
     """Results as columns: texts as categoricals, numbers as uint64."""
     import numpy as np
 
-    from .frames import Frame
+    from .frames import Frame, categorical
 
     columns: dict[str, np.ndarray] = {}
     categories = {}
     for name in Result._fields:
         values = [getattr(result, name) for result in results]
         if name in _TEXTS:
-            texts = tuple(dict.fromkeys(values)) or ("",)
-            number = {text: index for index, text in enumerate(texts)}
-            categories[name] = texts
-            columns[name] = np.array([number[value] for value in values], np.uint32)
+            columns[name], categories[name] = categorical(values)
         else:
             columns[name] = np.array(values, bool if name == "complete" else np.uint64)
     return Frame(columns, categories, {"what": "bulk"})

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from . import _fastwalk
 from .errors import FastwalkError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 METADATA_KEY = "fastwalk"
 """The key of the schema's metadata under which a JSON object says where columns are from."""
@@ -46,6 +49,13 @@ def _field(name: str, column: np.ndarray, texts: tuple[str, ...] | None) -> _Fie
     if kind == "b1":
         column = column.view(np.uint8)
     return name, np.ascontiguousarray(column), kind, None if texts is None else list(texts)
+
+
+def categorical(texts: Sequence[str]) -> tuple[NDArray[np.uint32], tuple[str, ...]]:
+    """Texts as numbers, and the texts that these stand for: a column of a :class:`Frame` and
+    its categories."""
+    known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return np.array([known[text] for text in texts], np.uint32), tuple(known) or ("",)
 
 
 class Frame:

@@ -18,8 +18,7 @@ MOST_ADDRESS = (1 << 63) - 1
 def log(
     findings: Findings, image: str, paths: dict[tuple[str, int], str] | None = None
 ) -> dict[str, Any]:
-    """A SARIF log of one run. ``paths``: by space and
-    address, the tables on the way to it."""
+    """A SARIF log of one run. ``paths``: by space and address, the tables on the way to it."""
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import arch, decode
 from ..arch.spec import Spec
-from ..frames import Columnar, Frame
+from ..frames import Columnar, Frame, categorical
 from ..mappings import SHADOWS, Mappings, Tables
 from ..shadow import physical_last, shadowed
 from ..words import permission_text, rough_size, size_text
@@ -135,9 +135,7 @@ class Stats(Columnar):
         for name in LeafRow._fields:
             values = [getattr(row, name) for row in self.leaves]
             if name in ("space", "permissions", "memory"):
-                texts = tuple(dict.fromkeys(values)) or ("",)
-                categories[name] = texts
-                columns[name] = np.array([texts.index(value) for value in values], np.uint32)
+                columns[name], categories[name] = categorical(values)
             else:
                 columns[name] = np.array(values, np.uint64)
         return Frame(columns, categories, {"what": "stats"})
