@@ -7,17 +7,18 @@
 //! Reading ends with the RAM: device state, registers included, has no form that could
 //! be read without QEMU.
 
-use super::blocks::{Block, BlockFormat, Blocks};
-use super::codec::Codec;
+mod mapped;
+mod pages;
+
+use super::blocks::Blocks;
 use super::cursor::Cursor;
 use super::describe::Description;
 use super::error::{ImageError, ImageErrorKind};
-use super::flat::{Flat, Piece, Place};
-use super::mmap::RawBytes;
+use super::flat::Flat;
 use super::ram_blocks::{self, RamBlock};
-use super::source::Store;
-use super::{Input, OpenOptions, Opened, ReadError, Segment, Stored};
-use crate::addr::Pa;
+use super::{Input, OpenOptions, Opened};
+use mapped::MappedBlock;
+use pages::{PageEntry, PagePlace, PageWord, Pages};
 
 pub(super) const MAGIC: &[u8; 4] = b"QEVM";
 
@@ -45,12 +46,6 @@ const MULTIFD_FLUSH: u64 = 0x200;
 /// Pages of 1 TiB; each takes 16 bytes of memory here.
 const MAX_PAGES: usize = 1 << 28;
 const MAX_BLOCKS: usize = 1 << 16;
-const MAX_PIECES: usize = 1 << 22;
-/// Bitmaps of mapped-ram are read in pieces of this size.
-const CHUNK: u64 = 64 << 10;
-/// Pages that are looked at to tell the byte order of those bitmaps.
-const MOST_ASKED: u32 = 256;
-
 /// True for a stream.
 pub(super) fn recognize(input: &Input) -> bool {
     input.starts_with(MAGIC)
@@ -127,70 +122,12 @@ pub(super) fn open_at(input: Input, start: u64) -> Opened {
     }
     description.detail("access", store.access());
     if mapped {
-        let pieces = mapped_pieces(&store, &blocks, &mapped_blocks)?;
+        let pieces = mapped::pieces(&store, &blocks, &mapped_blocks)?;
         description.detail("mapped-ram", "yes");
         return Ok(Box::new(Flat::new(vec![store], pieces, description)));
     }
-    let pages = settle(pages);
-    description.detail("pages", pages.len());
-    let segments = segments(&pages, page_size);
-    let image = Pages {
-        store,
-        page_size,
-        pages,
-        segments,
-        description,
-    };
+    let image = Pages::new(store, page_size, pages, description);
     Ok(Box::new(Blocks::new(image, page_size as usize)))
-}
-
-/// Where a page's bytes are, in one number: what kind in the upper bits, and an offset
-/// in the file or a fill byte below.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PageWord(u64);
-
-enum PagePlace {
-    Fill(u8),
-    Stored(u64),
-    /// A length of 32 bits, then zlib.
-    Compressed(u64),
-    /// A difference to what the page was before.
-    Difference(u64),
-}
-
-impl PageWord {
-    const SHIFT: u32 = 60;
-
-    fn new(place: &PagePlace) -> Self {
-        let (kind, value) = match *place {
-            PagePlace::Fill(byte) => (0, u64::from(byte)),
-            PagePlace::Stored(offset) => (1, offset),
-            PagePlace::Compressed(offset) => (2, offset),
-            PagePlace::Difference(offset) => (3, offset),
-        };
-        Self(kind << Self::SHIFT | value)
-    }
-
-    fn place(self) -> PagePlace {
-        let value = self.0 & ((1 << Self::SHIFT) - 1);
-        match self.0 >> Self::SHIFT {
-            0 => PagePlace::Fill(value as u8),
-            1 => PagePlace::Stored(value),
-            2 => PagePlace::Compressed(value),
-            _ => PagePlace::Difference(value),
-        }
-    }
-}
-
-/// A page frame and where its bytes are.
-type PageEntry = (u64, PageWord);
-
-/// Where mapped-ram keeps a block.
-struct MappedBlock {
-    name: String,
-    page_size: u64,
-    bitmap_offset: u64,
-    pages_offset: u64,
 }
 
 struct Stream<'a> {
@@ -495,250 +432,5 @@ impl Stream<'_> {
             pages_offset,
         });
         Ok(())
-    }
-}
-
-/// Runs of pages from the bitmaps of mapped-ram: a clear bit is a page of zeros.
-fn mapped_pieces(
-    store: &Store,
-    blocks: &[RamBlock],
-    mapped: &[MappedBlock],
-) -> Result<Vec<Piece>, ImageError> {
-    let big_endian = bitmaps_are_big_endian(store, blocks, mapped)?;
-    let mut pieces: Vec<Piece> = Vec::new();
-    for place in mapped {
-        let Some(block) = blocks.iter().find(|block| block.name == place.name) else {
-            continue;
-        };
-        for part in &block.parts {
-            let page_size = place.page_size;
-            let mut page = part.offset / page_size;
-            let end = (part.offset + part.len).div_ceil(page_size);
-            while page < end {
-                let first = page / 64 * 64;
-                let words = bitmap(store, place, first, end, big_endian)?;
-                while page < end.min(first + words.len() as u64 * 64) {
-                    let within = page - first;
-                    let set = words[(within / 64) as usize] >> (within % 64) & 1 != 0;
-                    let from = (page * page_size).max(part.offset);
-                    let to = ((page + 1) * page_size).min(part.offset + part.len);
-                    let piece = Piece {
-                        pa: part.pa + (from - part.offset),
-                        len: to - from,
-                        place: if set {
-                            Place::File {
-                                file: 0,
-                                offset: place.pages_offset.saturating_add(from),
-                            }
-                        } else {
-                            Place::Zero
-                        },
-                    };
-                    if !extend(pieces.last_mut(), &piece) {
-                        if pieces.len() == MAX_PIECES {
-                            let what = format!("more than {MAX_PIECES} runs of pages");
-                            return Err(ImageError::new(ImageErrorKind::Limit, store.name(), what));
-                        }
-                        pieces.push(piece);
-                    }
-                    page += 1;
-                }
-            }
-        }
-    }
-    Ok(pieces)
-}
-
-/// Words of a block's bitmap from page `first` on, a multiple of 64: as many as one read
-/// gives, but none behind page `end`.
-fn bitmap(
-    store: &Store,
-    place: &MappedBlock,
-    first: u64,
-    end: u64,
-    big_endian: bool,
-) -> Result<Vec<u64>, ImageError> {
-    let len = CHUNK.min((end - first).div_ceil(64) * 8);
-    let at = place.bitmap_offset.saturating_add(first / 8);
-    let bytes = store.bytes(at, len, "bitmap of mapped-ram")?;
-    let (words, _) = bytes.as_chunks::<8>();
-    let word = |bytes: &[u8; 8]| match big_endian {
-        true => u64::from_be_bytes(*bytes),
-        false => u64::from_le_bytes(*bytes),
-    };
-    Ok(words.iter().map(word).collect())
-}
-
-/// Whether the host that wrote the bitmaps was big-endian: they are in its words of 64
-/// bits, and nothing says in which order (`migration/ram.c`, ram_save_file_bmap). No bit
-/// is set behind a block's last page; else pages that are there in one order only are
-/// looked at: QEMU stores no pages of zeros.
-fn bitmaps_are_big_endian(
-    store: &Store,
-    blocks: &[RamBlock],
-    mapped: &[MappedBlock],
-) -> Result<bool, ImageError> {
-    let (mut little, mut big, mut asked) = (0i32, 0i32, 0);
-    for place in mapped {
-        let len = blocks.iter().find(|block| block.name == place.name);
-        let pages = len.map_or(0, |block| block.len.div_ceil(place.page_size));
-        let mut first = 0;
-        while first < pages && asked < MOST_ASKED {
-            let words = bitmap(store, place, first, pages, false)?;
-            for word in &words {
-                let within = pages - first;
-                let behind = if within < 64 { u64::MAX << within } else { 0 };
-                let (as_little, as_big) = (*word, word.swap_bytes());
-                if (as_little & behind == 0) != (as_big & behind == 0) {
-                    return Ok(as_big & behind == 0);
-                }
-                let mut differing = as_little ^ as_big;
-                while differing != 0 && asked < MOST_ASKED {
-                    let bit = differing.trailing_zeros();
-                    differing &= differing - 1;
-                    asked += 1;
-                    let at = (first + u64::from(bit)).saturating_mul(place.page_size);
-                    let at = place.pages_offset.saturating_add(at);
-                    let mut page = vec![0; place.page_size as usize];
-                    let stored =
-                        store.read_at(at, &mut page).is_ok() && page.iter().any(|b| *b != 0);
-                    let vote = if stored { 1 } else { -1 };
-                    if as_little >> bit & 1 != 0 {
-                        little += vote;
-                    } else {
-                        big += vote;
-                    }
-                }
-                first += 64;
-            }
-        }
-    }
-    Ok(big > little)
-}
-
-/// Adds a piece to the one before it, if it continues that.
-fn extend(last: Option<&mut Piece>, next: &Piece) -> bool {
-    match last {
-        Some(last) if last.pa + last.len == next.pa && last.end_place() == next.place => {
-            last.len += next.len;
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Sorts by page and keeps the last entry of each.
-fn settle(mut pages: Vec<PageEntry>) -> Vec<PageEntry> {
-    // Stable: of equal pages, the one sent last comes last.
-    pages.sort_by_key(|&(page, _)| page);
-    let mut kept = 0;
-    for index in 0..pages.len() {
-        let next = pages.get(index + 1).map(|&(page, _)| page);
-        if next != Some(pages[index].0) {
-            pages[kept] = pages[index];
-            kept += 1;
-        }
-    }
-    pages.truncate(kept);
-    pages
-}
-
-fn segments(pages: &[PageEntry], page_size: u64) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    for &(page, _) in pages {
-        let pa = page * page_size;
-        match segments.last_mut() {
-            Some(last) if last.pa.0 + last.len == pa => last.len += page_size,
-            _ => segments.push(Segment {
-                pa: Pa(pa),
-                len: page_size,
-                stored: Stored::Encoded,
-            }),
-        }
-    }
-    segments
-}
-
-/// An image of pages that are spread over a stream.
-struct Pages {
-    store: Store,
-    page_size: u64,
-    /// By page, each once.
-    pages: Vec<PageEntry>,
-    segments: Vec<Segment>,
-    description: Description,
-}
-
-impl BlockFormat for Pages {
-    type Place = PageWord;
-
-    fn find(&self, pa: u64) -> Result<Block<PageWord>, ReadError> {
-        let page = pa / self.page_size;
-        let index = self
-            .pages
-            .binary_search_by_key(&page, |&(page, _)| page)
-            .map_err(|_| ReadError::Absent { pa: Pa(pa) })?;
-        Ok(Block {
-            pa: page * self.page_size,
-            len: self.page_size as usize,
-            place: self.pages[index].1,
-        })
-    }
-
-    fn in_place(&self, block: &Block<PageWord>) -> Option<RawBytes<'_>> {
-        match block.place.place() {
-            PagePlace::Stored(offset) => self.store.in_place(offset, block.len),
-            _ => None,
-        }
-    }
-
-    fn load(&self, block: &Block<PageWord>, buf: &mut [u8]) -> Result<(), ReadError> {
-        let pa = Pa(block.pa);
-        let damaged = |offset: u64, what: &str| self.store.damaged(pa, offset, what);
-        let read = |offset: u64, buf: &mut [u8]| self.store.read_memory(pa, offset, buf);
-        match block.place.place() {
-            PagePlace::Fill(byte) => {
-                buf.fill(byte);
-                Ok(())
-            }
-            PagePlace::Stored(offset) => read(offset, buf),
-            PagePlace::Compressed(offset) => {
-                let mut len = [0; 4];
-                read(offset, &mut len)?;
-                let len = u32::from_be_bytes(len) as usize;
-                // zlib adds little to what it cannot compress (compressBound).
-                if len > buf.len() + buf.len() / 8 + 64 {
-                    return Err(damaged(
-                        offset,
-                        "a compressed page that is larger than a page",
-                    ));
-                }
-                let mut compressed = vec![0; len];
-                read(offset + 4, &mut compressed)?;
-                Codec::Zlib
-                    .decompress(&compressed, buf)
-                    .map_err(|what| damaged(offset, &what))
-            }
-            PagePlace::Difference(offset) => Err(damaged(
-                offset,
-                "the page was sent as a difference (XBZRLE), which is not read: save without that capability",
-            )),
-        }
-    }
-
-    fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
-    fn changed(&self) -> bool {
-        self.store.changed()
-    }
-
-    fn change(&self) -> Option<String> {
-        self.store.change()
-    }
-
-    fn description(&self) -> &Description {
-        &self.description
     }
 }
