@@ -141,73 +141,150 @@ unsafe fn read(format: EntryFormat, at: *const u8) -> u64 {
     }
 }
 
-/// Whole tables of one depth that lie here and there, by number: as little as there can be
-/// kept of each, so that of many thousands all stays in a near cache.
+/// Whole tables of one depth that lie here and there, by key; of those whose keys share a
+/// slot, the one that came last. As little as there can be is kept of each, so that of many
+/// thousands all stays in a near cache.
 pub struct Scattered<'a> {
     format: EntryFormat,
     index_bits: u32,
-    /// Of the first entry; null where there is no table.
-    starts: Vec<*const u8>,
+    slots: Vec<Slot>,
     image: PhantomData<&'a ()>,
 }
 
+#[derive(Clone, Copy)]
+struct Slot {
+    key: u64,
+    /// Of the first entry of a table; anything where the key is [`NO_KEY`].
+    start: *const u8,
+}
+
+/// No table has it.
+const NO_KEY: u64 = u64::MAX;
+
 impl<'a> Scattered<'a> {
-    /// Room for `count` tables of `1 << index_bits` entries.
-    pub fn new(format: EntryFormat, index_bits: u32, count: usize) -> Self {
+    /// Slots, a power of two, for tables of `1 << index_bits` entries.
+    ///
+    /// # Panics
+    /// Where they are no power of two.
+    pub fn new(format: EntryFormat, index_bits: u32, slots: usize) -> Self {
+        assert!(slots.is_power_of_two());
+        let empty = Slot {
+            key: NO_KEY,
+            start: ptr::null(),
+        };
         Self {
             format,
             index_bits,
-            starts: vec![ptr::null(); count],
+            slots: vec![empty; slots],
             image: PhantomData,
         }
     }
 
-    /// Puts a table in place of what has this number.
+    /// The slot of a key.
+    #[inline(always)]
+    pub fn slot(&self, key: u64) -> usize {
+        key as usize & (self.slots.len() - 1)
+    }
+
+    /// Whether the table of this key is here.
+    #[inline(always)]
+    pub fn has(&self, key: u64) -> bool {
+        self.slots[self.slot(key)].key == key && key != NO_KEY
+    }
+
+    /// Puts a table into the slot of its key.
     ///
     /// # Panics
-    /// Where the table is not whole or of another format, or there is no such number.
-    pub fn set(&mut self, number: usize, table: &Entries<'a>) {
+    /// Where the table is not whole or of another format, or the key is the highest number.
+    pub fn set(&mut self, key: u64, table: &Entries<'a>) {
         assert!(table.format() == self.format && table.len() == 1 << self.index_bits);
-        self.starts[number] = table.as_ptr();
+        assert!(key != NO_KEY);
+        let slot = self.slot(key);
+        self.slots[slot] = Slot {
+            key,
+            start: table.as_ptr(),
+        };
     }
 
-    /// Asks for the entries at these indexes, modulo a table's length, of these tables.
+    /// The entry at this index, modulo a table's length, of the table of this key; None where
+    /// it is not here.
+    #[inline]
+    pub fn get(&self, key: u64, index: usize) -> Option<u64> {
+        let slot = self.slots[self.slot(key)];
+        if slot.key != key || key == NO_KEY {
+            return None;
+        }
+        let index = index & ((1 << self.index_bits) - 1);
+        // SAFETY: within a table of index_bits and of this format, for which Entries vouched
+        // in `set` for 'a.
+        Some(unsafe { read(self.format, slot.start.add(index * self.format.bytes)) })
+    }
+
+    /// Finds the entries at these indexes, modulo a table's length, of the tables of these
+    /// keys, and asks for them; false where one of the tables is not here.
     #[inline(always)]
-    pub fn prefetch(&self, numbers: &[u32], indexes: &[u32]) {
+    pub fn ask(&self, keys: &[u64], indexes: &[u32], places: &mut Places<'a>) -> bool {
+        assert_eq!(keys.len(), indexes.len());
         let last = (1 << self.index_bits) - 1;
-        for (&number, &index) in numbers.iter().zip(indexes) {
-            let at = (index & last) as usize * self.format.bytes;
-            // Entries lie in one line, but for those of files that are not aligned.
-            prefetch(self.starts[number as usize].wrapping_add(at), 1);
+        let width = self.format.bytes.trailing_zeros();
+        places.format = self.format;
+        places.at.resize(keys.len(), ptr::null());
+        let mut all = true;
+        for ((at, &key), &index) in places.at.iter_mut().zip(keys).zip(indexes) {
+            let slot = self.slots[self.slot(key)];
+            all &= slot.key == key && key != NO_KEY;
+            *at = slot.start.wrapping_add(((index & last) as usize) << width);
+            // An entry lies in one line, but in a file whose tables are not aligned.
+            prefetch(*at, 1);
+        }
+        if !all {
+            places.at.clear();
+        }
+        all
+    }
+}
+
+/// Where some entries of one format lie.
+pub struct Places<'a> {
+    format: EntryFormat,
+    /// Each can be read.
+    at: Vec<*const u8>,
+    image: PhantomData<&'a ()>,
+}
+
+impl Places<'_> {
+    /// None, with room for some.
+    pub fn with_capacity(count: usize) -> Self {
+        Self {
+            format: format(8, false),
+            at: Vec::with_capacity(count),
+            image: PhantomData,
         }
     }
 
-    /// The entries at these indexes, modulo a table's length, of these tables.
+    /// The entries.
     ///
     /// # Panics
-    /// Where one of the tables was not put there.
+    /// Where `out` has another length.
     #[inline(always)]
-    pub fn gather(&self, numbers: &[u32], indexes: &[u32], out: &mut [u64]) {
+    pub fn read(&self, out: &mut [u64]) {
+        assert_eq!(out.len(), self.at.len());
         match (self.format.bytes, self.format.big_endian) {
-            (8, false) => self.gather_as(format(8, false), numbers, indexes, out),
-            (8, true) => self.gather_as(format(8, true), numbers, indexes, out),
-            (_, false) => self.gather_as(format(4, false), numbers, indexes, out),
-            (_, true) => self.gather_as(format(4, true), numbers, indexes, out),
+            (8, false) => self.read_as(format(8, false), out),
+            (8, true) => self.read_as(format(8, true), out),
+            (_, false) => self.read_as(format(4, false), out),
+            (_, true) => self.read_as(format(4, true), out),
         }
     }
 
-    /// [`gather`](Self::gather), compiled for the format, which is that of the tables.
+    /// [`read`](Self::read), compiled for the format, which is theirs.
     #[inline(always)]
-    fn gather_as(&self, format: EntryFormat, numbers: &[u32], indexes: &[u32], out: &mut [u64]) {
+    fn read_as(&self, format: EntryFormat, out: &mut [u64]) {
         debug_assert_eq!(format, self.format);
-        let last = (1 << self.index_bits) - 1;
-        for ((out, &number), &index) in out.iter_mut().zip(numbers).zip(indexes) {
-            let start = self.starts[number as usize];
-            assert!(!start.is_null(), "no table has the number {number}");
-            let at = (index & last) as usize * format.bytes;
-            // SAFETY: the start of a table of index_bits and of this format, for which
-            // Entries vouched in `set` for 'a.
-            *out = unsafe { read(format, start.add(at)) };
+        for (out, &at) in out.iter_mut().zip(&self.at) {
+            // SAFETY: within a table of this format, for which Entries vouched for 'a: `ask`
+            // leaves no other places.
+            *out = unsafe { read(format, at) };
         }
     }
 }

@@ -2,91 +2,84 @@
 //! keep them in their paging-structure caches.
 
 use super::way::Place;
-use crate::entries::{Entries, Scattered};
+use crate::entries::{Entries, Places, Scattered};
 use crate::memory::Buffer;
 use crate::plan::PlanDepth;
 
-/// Tables of one depth that were met last: one of those whose addresses share a slot.
+/// Tables of one depth that were met last. The key of each is its number among all that
+/// there can be, in order of address.
 pub(super) struct Level<'a> {
-    /// log2 of what one of the tables translates; None for the root, which is the only one.
-    shift: Option<u32>,
-    /// By slot: one more than the number of the table among all that there can be, in order
-    /// of address; 0 where there is none.
-    tags: Buffer<u64>,
-    /// What stands above the tables that there are.
-    paths: Buffer<u8>,
+    /// log2 of what one of the tables translates, less one: all that there is can be 2^64.
+    half_shift: u32,
+    /// log2 of what one of their entries does.
+    entry_shift: u32,
     tables: Scattered<'a>,
+    /// By slot: the path state above the table.
+    paths: Buffer<u8>,
 }
 
 impl<'a> Level<'a> {
-    /// Without any tables. `slots`: a power of two. `above`: None for the root.
-    pub(super) fn new(of: &PlanDepth, above: Option<&PlanDepth>, slots: usize) -> Self {
-        let shift = above.map(|above| above.shift);
-        // No more than there can be tables.
-        let slots = match shift {
-            Some(shift) => slots.min(1 << (64 - shift).min(40)),
-            None => 1,
-        };
-        let mut tags = Buffer::unwritten(slots);
-        tags.fill(0);
+    /// Without any tables. `slots`: a power of two.
+    pub(super) fn new(of: &PlanDepth, slots: usize) -> Self {
         Self {
-            shift,
-            tags,
-            paths: Buffer::unwritten(slots),
+            half_shift: of.shift + of.index_bits - 1,
+            entry_shift: of.shift,
             tables: Scattered::new(of.format, of.index_bits, slots),
+            paths: Buffer::unwritten(slots),
         }
     }
 
-    /// The number of the table that translates an offset, and its slot.
     #[inline(always)]
-    fn slot(&self, offset: u64) -> (u64, usize) {
-        let number = match self.shift {
-            Some(shift) => offset >> shift,
-            None => 0,
-        };
-        (number, number as usize & (self.tags.len() - 1))
+    fn key(&self, offset: u64) -> u64 {
+        offset >> self.half_shift >> 1
     }
 
     /// Whether the table that translates an offset is here.
     #[inline(always)]
     pub(super) fn has(&self, offset: u64) -> bool {
-        let (number, slot) = self.slot(offset);
-        self.tags[slot] == number + 1
+        self.tables.has(self.key(offset))
+    }
+
+    /// The entry that translates an offset, and the path state above its table; None where
+    /// the table is not here.
+    pub(super) fn entry(&self, offset: u64) -> Option<(u64, u8)> {
+        let key = self.key(offset);
+        let index = (offset >> self.entry_shift) as usize;
+        let entry = self.tables.get(key, index)?;
+        Some((entry, self.paths[self.tables.slot(key)]))
     }
 
     /// Keeps a whole table.
     pub(super) fn keep(&mut self, offset: u64, place: &Place, table: &Entries<'a>) {
-        let (number, slot) = self.slot(offset);
-        self.tags[slot] = number + 1;
-        self.paths[slot] = place.path;
-        self.tables.set(slot, table);
+        let key = self.key(offset);
+        self.tables.set(key, table);
+        self.paths[self.tables.slot(key)] = place.path;
     }
 
-    /// The slots of the tables that translate some offsets.
+    /// Finds the entries that translate some offsets, and asks for them; false where a table
+    /// is not here. `keys` and `indexes`: room for as many.
     #[inline(always)]
-    pub(super) fn slots(&self, offsets: &[u64], slots: &mut [u32]) {
-        let Some(shift) = self.shift else {
-            slots.fill(0);
-            return;
-        };
-        let last = self.tags.len() as u64 - 1;
-        for (slot, offset) in slots.iter_mut().zip(offsets) {
-            *slot = (offset >> shift & last) as u32;
+    pub(super) fn ask(
+        &self,
+        offsets: &[u64],
+        keys: &mut [u64],
+        indexes: &mut [u32],
+        places: &mut Places<'a>,
+    ) -> bool {
+        for (key, &offset) in keys.iter_mut().zip(offsets) {
+            *key = self.key(offset);
         }
-    }
-
-    /// The path state above the tables of some slots.
-    #[inline(always)]
-    pub(super) fn inherited(&self, slots: &[u32], paths: &mut [u8]) {
-        let known = &*self.paths;
-        for (path, &slot) in paths.iter_mut().zip(slots) {
-            *path = known[slot as usize];
+        for (index, offset) in indexes.iter_mut().zip(offsets) {
+            *index = (offset >> self.entry_shift) as u32;
         }
+        self.tables.ask(keys, indexes, places)
     }
 
-    /// The tables themselves, by slot.
+    /// The path state above the tables of some keys.
     #[inline(always)]
-    pub(super) fn tables(&self) -> &Scattered<'a> {
-        &self.tables
+    pub(super) fn inherited(&self, keys: &[u64], paths: &mut [u8]) {
+        for (path, &key) in paths.iter_mut().zip(keys) {
+            *path = self.paths[self.tables.slot(key)];
+        }
     }
 }
