@@ -22,7 +22,8 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// As many whole entries as `bytes` hold.
     pub fn new(bytes: RawBytes<'a>, format: EntryFormat) -> Self {
-        let len = bytes.len() / format.bytes;
+        // 4 or 8 bytes each; a division would take as long as some tables do.
+        let len = bytes.len() >> format.bytes.trailing_zeros();
         Self { bytes, format, len }
     }
 

@@ -4,7 +4,9 @@ use super::check::{
     SpecError, check_depth, check_fields, check_format, check_halves, check_path, check_rules,
     check_test, shifts, wrong,
 };
-use super::{Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule, path_mask};
+use super::{
+    Action, Atom, Coalesce, Decode, Label, Notes, Plan, PlanDepth, PlanRule, only_table, path_mask,
+};
 use crate::scan::Masks;
 use crate::spec::{Depth, Dialect, Exclusion, Kind, NoteAction, Spec};
 
@@ -269,6 +271,7 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
         // Where addresses count, replicated descriptors are cut apart only to be joined.
         distinct: tells_apart(&rules, &masks)
             && (!contiguous || leaves.iter().all(|&leaf| Some(leaf) == stepped)),
+        only_table: only_table(&rules),
         rules,
         masks,
         refine,
@@ -393,6 +396,7 @@ fn compile_notes(
         shift,
         index_bits: of.index_bits,
         format: of.format,
+        only_table: only_table(&rules),
         rules,
         masks,
         refine,

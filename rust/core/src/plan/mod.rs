@@ -155,6 +155,13 @@ pub struct PlanRule {
     pub kind: Kind,
 }
 
+/// See [`PlanDepth::only_table`].
+fn only_table(rules: &[PlanRule]) -> Option<usize> {
+    let is_table = |rule: &PlanRule| matches!(rule.action, Action::Table(_));
+    let first = rules.iter().position(is_table)?;
+    (rules.iter().rposition(is_table) == Some(first)).then_some(first)
+}
+
 impl PlanRule {
     /// Mask and value.
     pub fn test(&self) -> (u64, u64) {
@@ -184,6 +191,8 @@ pub struct PlanDepth {
     /// Neighbouring atoms of one table that the scan tells apart are never joined,
     /// whatever lies above; so rows can be counted by counting its bits.
     pub distinct: bool,
+    /// The rule of entries that lead to tables, if there is one such rule only.
+    pub only_table: Option<usize>,
     /// Limits that a table entry sets.
     pub length: Option<Length>,
     /// See the dialect.
@@ -228,6 +237,15 @@ impl PlanDepth {
             key | zero
         } else {
             key
+        }
+    }
+
+    /// How the entries that lead to tables say where, if all of them say it alike.
+    #[inline]
+    pub fn only_table(&self) -> Option<&Decode> {
+        match &self.rules[self.only_table?].action {
+            Action::Table(decode) => Some(decode),
+            _ => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reading and scanning the tables of a depth, and numbering those of the next.
 
 use super::blocks::Blocks;
+use super::nearby::Nearby;
 use super::references::{Reference, number};
 use super::sift::Sifted;
 use super::{
@@ -55,12 +56,15 @@ pub(super) fn scan_level<'a>(
         .par_chunks_mut(CHUNK)
         .zip(follows.par_chunks_mut(CHUNK))
         .enumerate()
-        .map(|(number, (nodes, follows))| {
-            control.check()?;
-            let chunk = work.run(number, nodes, follows);
-            control.tables.fetch_add(nodes.len() as u64, Relaxed);
-            Ok(chunk)
-        })
+        .map_init(
+            || Scratch::new(of),
+            |scratch, (number, (nodes, follows))| {
+                control.check()?;
+                let chunk = work.run(number, nodes, follows, scratch);
+                control.tables.fetch_add(nodes.len() as u64, Relaxed);
+                Ok(chunk)
+            },
+        )
         .collect::<Result<_, WalkError>>()?;
     let mut child_bases = Vec::with_capacity(chunks.len());
     let count = chunks.iter().map(|chunk| chunk.references.len()).sum();
@@ -131,28 +135,56 @@ pub(super) struct ChunkScan<'a> {
     asked_every: usize,
 }
 
+/// What a thread uses for one table after the other.
+struct Scratch {
+    /// What the scan found in a table that is not one run.
+    compared: Vec<u64>,
+    /// The same of one that is, where it has to be known.
+    settled: Vec<u64>,
+    sifted: Sifted,
+    /// The first entry of each row.
+    kept: Vec<u64>,
+}
+
+impl Scratch {
+    fn new(depth: &PlanDepth) -> Self {
+        let bitmaps = || vec![0; 3 * depth.entries().div_ceil(64)];
+        Self {
+            compared: bitmaps(),
+            settled: bitmaps(),
+            sifted: Sifted::new(depth),
+            kept: Vec::new(),
+        }
+    }
+}
+
 impl<'a> ChunkScan<'a> {
-    fn run(&self, number: usize, nodes: &mut [Node<'a>], follows: &mut [u8]) -> Chunk {
+    fn run(
+        &self,
+        number: usize,
+        nodes: &mut [Node<'a>],
+        follows: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Chunk {
         let depth = &self.plan.depths[self.depth];
         let mut chunk = Chunk::default();
         let room = self.room.load(Relaxed);
         chunk.room = room;
         let mut words;
         (chunk.block, words) = self.blocks.take(self.block_words);
+        let mut nearby = Nearby::new(self.image);
         for node in nodes.iter_mut() {
-            node.source = self.locate(node, depth, &mut chunk);
+            node.source = self.locate(node, depth, &mut nearby, &mut chunk);
         }
         self.read_ahead(number, nodes);
-        let mut sifted = Sifted::new(depth);
-        let mut kept = Vec::new();
+        let Scratch {
+            compared,
+            settled,
+            sifted,
+            kept,
+        } = scratch;
         let copies = std::mem::take(&mut chunk.copies);
-        let mut present = Presence {
-            image: self.image,
-            known: (1, 0),
-        };
-        let map = depth.entries().div_ceil(64);
-        let mut found = vec![0; 3 * map];
-        let mut settled = vec![0; 3 * map];
+        let mut below = Nearby::new(self.image);
         let mut like = None;
         let mut first = 0;
         let mut mixed = false;
@@ -170,7 +202,7 @@ impl<'a> ChunkScan<'a> {
                         .get(end + ahead)
                         .and_then(|next| source_entries(depth, next.source, &copies))
                         .unwrap_or(entries);
-                    mixed = !self.scan.run(&entries, &next, &mut Bitmaps::of(&mut found));
+                    mixed = !self.scan.run(&entries, &next, &mut Bitmaps::of(compared));
                 }
                 end += 1;
             }
@@ -182,8 +214,8 @@ impl<'a> ChunkScan<'a> {
                 if node.low > node.high {
                     continue;
                 }
-                let mut compared = if mixed && i + 1 == end {
-                    Bitmaps::of(&mut found)
+                let mut found = if mixed && i + 1 == end {
+                    Bitmaps::of(compared)
                 } else {
                     if let Some(like) = &mut like
                         && self.note_like(like, i, node, &entries, &mut follows[i])
@@ -192,25 +224,18 @@ impl<'a> ChunkScan<'a> {
                     }
                     if !self.needs_settling(node, &entries) {
                         node.child = chunk.children;
-                        self.note_uniform(node, &entries, &mut chunk, &mut present);
+                        self.note_uniform(node, &entries, &mut chunk, &mut below);
                         like = self.likeness(i, node);
                         continue;
                     }
-                    let mut none = Bitmaps::of(&mut settled);
+                    let mut none = Bitmaps::of(settled);
                     self.no_ends(&entries, &mut none);
                     none
                 };
                 node.child = chunk.children;
-                self.sift(node, &entries, &mut compared, &mut sifted);
+                self.sift(node, &entries, &mut found, sifted);
                 self.note_mixed(
-                    node,
-                    &entries,
-                    compared.ends,
-                    &sifted,
-                    &mut kept,
-                    &mut words,
-                    &mut chunk,
-                    &mut present,
+                    node, &entries, found.ends, sifted, kept, &mut words, &mut chunk, &mut below,
                 );
             }
             first = end;
@@ -267,10 +292,16 @@ impl<'a> ChunkScan<'a> {
         }
     }
 
-    fn locate(&self, node: &Node<'_>, depth: &PlanDepth, chunk: &mut Chunk) -> Source<'a> {
+    fn locate(
+        &self,
+        node: &Node<'_>,
+        depth: &PlanDepth,
+        nearby: &mut Nearby<'a>,
+        chunk: &mut Chunk,
+    ) -> Source<'a> {
         let (pa, len) = (node.pa, depth.table_bytes());
         if depth.pairs.is_none()
-            && let Some(bytes) = self.image.in_place(Pa(pa), len)
+            && let Some(bytes) = nearby.table(pa, len)
         {
             return Source::InPlace(bytes);
         }
@@ -332,32 +363,5 @@ fn settle_pairs(depth: &PlanDepth, pairs: Pairs, table: &mut [u8]) {
             &entry.to_le_bytes()[..size]
         };
         pair[size..].copy_from_slice(bytes);
-    }
-}
-
-/// Whether the image says anything of an address, remembering the last segment.
-pub(super) struct Presence<'a> {
-    image: &'a dyn PhysicalMemory,
-    /// First and last address of the segment that was looked at last; first > last:
-    /// none was.
-    known: (u64, u64),
-}
-
-impl Presence<'_> {
-    #[inline]
-    pub(super) fn at(&mut self, pa: u64) -> bool {
-        if (self.known.0..=self.known.1).contains(&pa) {
-            return true;
-        }
-        let segments = self.image.segments();
-        let after = segments.partition_point(|segment| segment.pa.0 <= pa);
-        let Some(segment) = after.checked_sub(1).map(|i| segments[i]) else {
-            return false;
-        };
-        if pa - segment.pa.0 >= segment.len {
-            return false;
-        }
-        self.known = (segment.pa.0, segment.pa.0 + (segment.len - 1));
-        true
     }
 }

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod build;
+mod nearby;
 mod note;
 mod references;
 mod runs;
@@ -25,7 +26,7 @@ use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::memory::Buffer;
-use crate::plan::{Action, Edge, Label, Plan, PlanDepth};
+use crate::plan::{Action, Decode, Edge, Label, Plan, PlanDepth};
 use crate::scan::{Isa, prefetch};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -628,9 +629,15 @@ impl Children<'_, '_> {
 /// Where a table entry points, whether that is early shadow, whether it is walked.
 #[inline]
 fn descent(plan: &Plan, depth: &PlanDepth, entry: u64) -> (u64, bool, bool) {
-    let Action::Table(decode) = depth.action(entry) else {
-        return (0, false, false);
-    };
+    match depth.action(entry) {
+        Action::Table(decode) => target(plan, depth, decode, entry),
+        _ => (0, false, false),
+    }
+}
+
+/// The same of an entry that is known to lead to a table, and where its address is.
+#[inline]
+fn target(plan: &Plan, depth: &PlanDepth, decode: &Decode, entry: u64) -> (u64, bool, bool) {
     let pa = decode.address(entry);
     match depth.early_shadow {
         Some(early) if pa >> plan.page_bits == early.pa >> plan.page_bits => {

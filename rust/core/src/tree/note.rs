@@ -1,11 +1,12 @@
 //! Taking down what a table has: a node, the rows it starts, where its entries lead.
 
-use super::build::{ChunkScan, Presence};
+use super::build::ChunkScan;
+use super::nearby::Nearby;
 use super::references::{Reference, refer};
 use super::runs::{bits, last_bit};
 use super::sift::Sifted;
 use super::tally::Tally;
-use super::{Chunk, Node, descent, high_index, node_runs};
+use super::{Chunk, Node, descent, high_index, node_runs, target};
 use crate::entries::Entries;
 use crate::memory::Buffer;
 use crate::plan::{Action, Label};
@@ -61,7 +62,7 @@ impl<'a> ChunkScan<'a> {
         node: &mut Node<'a>,
         entries: &Entries<'_>,
         chunk: &mut Chunk,
-        present: &mut Presence<'_>,
+        below: &mut Nearby<'_>,
     ) {
         let depth = &self.plan.depths[self.depth];
         let (low, high) = (usize::from(node.low), usize::from(node.high));
@@ -86,7 +87,7 @@ impl<'a> ChunkScan<'a> {
             Action::Table(_) => {
                 node.flat = false;
                 for index in low..=high {
-                    self.note_table(entries.get(index), chunk, present);
+                    self.note_table(entries.get(index), chunk, below);
                 }
             }
         }
@@ -103,7 +104,7 @@ impl<'a> ChunkScan<'a> {
         kept: &mut Vec<u64>,
         words: &mut Buffer<u64>,
         chunk: &mut Chunk,
-        present: &mut Presence<'_>,
+        below: &mut Nearby<'_>,
     ) {
         let depth = &self.plan.depths[self.depth];
         let Sifted {
@@ -152,15 +153,18 @@ impl<'a> ChunkScan<'a> {
         }
         if !node.flat {
             for index in bits(tables) {
-                self.note_table(entries.get(index), chunk, present);
+                self.note_table(entries.get(index), chunk, below);
             }
         }
     }
 
-    /// Takes down where a table entry leads to.
-    fn note_table(&self, entry: u64, chunk: &mut Chunk, present: &mut Presence<'_>) {
+    /// Takes down where an entry leads to that a rule says leads to a table.
+    fn note_table(&self, entry: u64, chunk: &mut Chunk, below: &mut Nearby<'_>) {
         let depth = &self.plan.depths[self.depth];
-        let (pa, _, walked) = descent(self.plan, depth, entry);
+        let (pa, _, walked) = match depth.only_table() {
+            Some(decode) => target(self.plan, depth, decode, entry),
+            None => descent(self.plan, depth, entry),
+        };
         if !walked {
             return;
         }
@@ -181,13 +185,12 @@ impl<'a> ChunkScan<'a> {
                 }
             }
         };
-        let bytes = next.table_bytes();
-        let size = (bytes / next.entries()) as u64;
-        if low <= high && !present.at(pa.wrapping_add(u64::from(low) * size)) {
+        let first = u64::from(low) * next.format.bytes as u64;
+        if low <= high && !below.has(pa.wrapping_add(first)) {
             return;
         }
         let reference = Reference::new(pa, low, high, slot);
-        refer(&mut chunk.references, reference, bytes as u32);
+        refer(&mut chunk.references, reference, next.table_bytes() as u32);
     }
 }
 
