@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::image::RawBytes;
+use crate::memory::{Buffer, Number};
 use crate::scan::prefetch;
 use crate::spec::EntryFormat;
 use std::marker::PhantomData;
@@ -148,7 +149,7 @@ unsafe fn read(format: EntryFormat, at: *const u8) -> u64 {
 pub struct Scattered<'a> {
     format: EntryFormat,
     index_bits: u32,
-    slots: Vec<Slot>,
+    slots: Buffer<Slot>,
     image: PhantomData<&'a ()>,
 }
 
@@ -157,6 +158,13 @@ struct Slot {
     key: u64,
     /// Of the first entry of a table; anything where the key is [`NO_KEY`].
     start: *const u8,
+}
+
+impl Number for Slot {
+    const ZERO: Self = Self {
+        key: 0,
+        start: ptr::null(),
+    };
 }
 
 /// No table has it.
@@ -173,10 +181,12 @@ impl<'a> Scattered<'a> {
             key: NO_KEY,
             start: ptr::null(),
         };
+        let mut all = Buffer::unwritten(slots);
+        all.fill(empty);
         Self {
             format,
             index_bits,
-            slots: vec![empty; slots],
+            slots: all,
             image: PhantomData,
         }
     }
