@@ -173,37 +173,6 @@ def test_walk_fleet(benchmark: Any, tell: Tell) -> None:
     )
 
 
-@pytest.mark.parametrize("order", ["sorted", "random"])
-def test_walk_translate(order: str, benchmark: Any, tell: Tell) -> None:
-    """Addresses to addresses, a million, against NumPy's own gather of the ptes."""
-    walked = Walked(images.get("direct4k"))
-    made = walked.made
-    random = np.random.default_rng(1)
-    vas = random.integers(made.start, made.end, 1_000_000, dtype=np.uint64)
-    if order == "sorted":
-        vas.sort()
-    found = walked.space.translate(vas, threads=1)
-    offset = np.uint64(made.start - images.PHYSICAL)
-    assert not found.mask.any()
-    assert (found.data == vas - offset).all()
-    table = np.memmap(made.path, np.uint64, "r", images.SKIP)
-    # The ptes lie one after the other in this image: the least that can be done.
-    first = made.addresses()[sum(made.tables[:3])] // 8
-    where = ((vas - np.uint64(made.start)) >> np.uint64(12)) + np.uint64(first)
-    times = in_turn(
-        {
-            "translate": lambda: walked.space.lookup(vas, threads=1) and None,
-            "gather": lambda: table[where].sum() and None,
-        },
-        rounds=7,
-    )
-    benchmark.pedantic(lambda: walked.space.lookup(vas, threads=1), rounds=1)
-    each = times.median("translate") * 1e3
-    tell(
-        f"translate {order}", times.ratio("gather", "translate"), f"of a gather; {each:.0f} ns each"
-    )
-
-
 MEMORY = """
 import sys
 sys.path[:0] = {paths!r}

@@ -1,11 +1,12 @@
 //! What fastwalk's figures are held against, measured in the same process: plain
-//! vectorised reads of the same bytes, plain writes of the same columns, and the
-//! kernel's own algorithm.
+//! vectorised reads and gathers of the same bytes, plain writes of the same columns, and
+//! the kernel's own algorithm.
 //!
 //! A module of its own, so that the product has no function that only benches call,
 //! and a Python module, not a program, so that both sides run in one process, with one
 //! page cache, one clock and one set of neighbours.
 
+mod gather;
 mod kernel;
 mod map;
 mod read;
@@ -40,16 +41,23 @@ impl Map {
         threads: usize,
         ahead: bool,
     ) -> PyResult<(u64, f64)> {
-        let tables: Vec<u64> = tables
-            .chunks_exact(8)
-            .map(|b| u64::from_ne_bytes(b.try_into().expect("8 bytes")))
-            .collect();
+        let tables = addresses(tables);
         if tables.iter().any(|&t| !self.0.has(t, size)) || !size.is_multiple_of(512) {
             return Err(PyValueError::new_err("a table lies outside of the file"));
         }
         let sum = read::sum_of(isa, ahead)
             .ok_or_else(|| PyValueError::new_err(format!("no {isa} here")))?;
         Ok(py.detach(|| read::read(&self.0, &tables, size, sum, threads)))
+    }
+
+    /// Sum of the 64-bit words at `places` (bytes of physical addresses, native order), in
+    /// that order, and the seconds it took.
+    fn gather(&self, py: Python<'_>, places: &[u8], threads: usize) -> PyResult<(u64, f64)> {
+        let places = addresses(places);
+        if places.iter().any(|&place| !self.0.has(place, 8)) {
+            return Err(PyValueError::new_err("a word lies outside of the file"));
+        }
+        Ok(py.detach(|| gather::gather(&self.0, &places, threads)))
     }
 
     /// Walks x86-64 4-level tables as the kernel does, from `root` over the entries
@@ -65,6 +73,13 @@ impl Map {
     ) -> (u64, u64, u64, f64) {
         py.detach(|| kernel::walk(&self.0, root, first, last, keep))
     }
+}
+
+fn addresses(bytes: &[u8]) -> Vec<u64> {
+    bytes
+        .chunks_exact(8)
+        .map(|b| u64::from_ne_bytes(b.try_into().expect("8 bytes")))
+        .collect()
 }
 
 /// Seconds to copy columns of `widths` bytes an item and `rows` items, by memcpy, into
