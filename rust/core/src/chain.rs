@@ -8,8 +8,9 @@ use crate::rows::Rows;
 use crate::scan::Isa;
 use crate::visit::Flat;
 
-/// Rows that are worth writing; what they are made from stays in the nearest cache.
-const ENOUGH: usize = 1024;
+/// Rows that are worth writing: memory takes long stretches of one column after the other
+/// faster than short ones, and what these are made from stays in the second cache.
+const ENOUGH: usize = 4096;
 
 /// What all tables of a chain have in common.
 #[derive(Clone, Copy)]

@@ -14,17 +14,17 @@ use fastwalk_core::visit::Span;
 use rayon::ThreadPoolBuilder;
 
 /// Entries of a table, and bytes of one.
-const ENTRIES: u64 = 128;
+const ENTRIES: u64 = 256;
 const TABLE: u64 = ENTRIES * 8;
 const PAGE: u64 = 64;
 const LAST: u64 = ENTRIES * ENTRIES * PAGE - 1;
 
-/// The toy with tables of 128 entries; its blocks are gone, so that a root leads to
+/// The toy with tables of 256 entries; its blocks are gone, so that a root leads to
 /// tables only.
 fn wide() -> Spec {
     let Spec { mut depths, .. } = spec();
     for depth in &mut depths {
-        depth.index_bits = 7;
+        depth.index_bits = 8;
     }
     depths[0].rules.remove(1);
     let windows = vec![Window {
@@ -33,7 +33,7 @@ fn wide() -> Spec {
         base: 0,
     }];
     Spec {
-        va_bits: 20,
+        va_bits: 22,
         halves: vec![windows],
         depths,
         ..spec()
@@ -58,7 +58,7 @@ fn memory(random: &mut Random, mean: u64, others: bool) -> Box<dyn PhysicalMemor
     let mut words = Vec::new();
     let mut above = P | W;
     for number in 1..=ENTRIES {
-        if random.below(9) == 0 {
+        if random.below(50) == 0 {
             above ^= W;
         }
         let missing = random.below(40) == 0;
