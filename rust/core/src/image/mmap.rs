@@ -121,11 +121,43 @@ pub fn is_resident(_: RawBytes<'_>) -> bool {
 
 /// Asks for mapped bytes to be read from the disk before they are needed.
 pub fn will_need(bytes: RawBytes<'_>) {
+    advise(bytes, libc::MADV_WILLNEED);
+}
+
+/// Has mapped bytes mapped in, page by page, as reading them would. Linux before 5.14 and
+/// other systems leave that to reading them.
+pub fn map_now(bytes: RawBytes<'_>) {
+    #[cfg(target_os = "linux")]
+    advise(bytes, libc::MADV_POPULATE_READ);
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
+}
+
+fn advise(bytes: RawBytes<'_>, advice: libc::c_int) {
     let page_size = HANDLER.page_size.load(Ordering::SeqCst);
     let page = bytes.ptr.map_addr(|at| at & !(page_size - 1));
     let len = bytes.ptr.addr() - page.addr() + bytes.len;
-    // SAFETY: advice, which changes nothing that can be seen in memory.
-    unsafe { libc::madvise(page.cast_mut().cast(), len, libc::MADV_WILLNEED) };
+    // SAFETY: advice that changes nothing that can be seen in memory; what cannot be had
+    // is refused.
+    unsafe { libc::madvise(page.cast_mut().cast(), len, advice) };
+}
+
+/// How often this thread has waited for a page that was in memory to be mapped.
+#[cfg(target_os = "linux")]
+pub fn page_faults() -> u64 {
+    // SAFETY: all zeros is a value of this structure of numbers, which getrusage writes.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+        usage
+    };
+    u64::try_from(usage.ru_minflt).unwrap_or(0)
+}
+
+/// See Linux's: others do not count them by thread.
+#[cfg(not(target_os = "linux"))]
+pub fn page_faults() -> u64 {
+    0
 }
 
 /// How many mappings the handler can tell apart. More are refused, and their files

@@ -33,7 +33,7 @@ mod xen;
 
 pub use describe::{Description, Machine, Note, Register};
 pub use error::{ImageError, ImageErrorKind};
-pub use mmap::{RawBytes, is_resident, will_need};
+pub use mmap::{RawBytes, is_resident, map_now, page_faults, will_need};
 pub use scratch::{Decompress, Progress, ProgressCallback};
 pub use source::{SharedBytes, Source};
 

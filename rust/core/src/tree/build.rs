@@ -1,5 +1,6 @@
 //! Reading and scanning the tables of a depth, and numbering those of the next.
 
+use super::ahead::Ahead;
 use super::blocks::Blocks;
 use super::nearby::Nearby;
 use super::references::{Reference, number};
@@ -10,13 +11,13 @@ use super::{
 use crate::addr::Pa;
 use crate::entries::Entries;
 use crate::error::WalkError;
-use crate::image::{PhysicalMemory, RawBytes, ReadError, is_resident, will_need};
+use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::memory::Buffer;
 use crate::plan::{Action, Plan, PlanDepth};
 use crate::scan::{Bitmaps, Isa, Masks, Scan, prefetch};
 use crate::spec::Pairs;
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Scans the tables of a depth; returns them and the nodes of the next depth.
 pub(super) fn scan_level<'a>(
@@ -48,8 +49,7 @@ pub(super) fn scan_level<'a>(
         scan: scan(of.masks),
         paths: scan(paths),
         room: AtomicUsize::new(if keeps { ROWS_KEPT / 8 } else { 0 }),
-        cold: AtomicBool::new(false),
-        asked_every: (nodes.len() / (CHUNK * CHUNKS_ASKED)).max(1),
+        ahead: Ahead::new(nodes.len()),
     };
     let mut follows = vec![0; nodes.len()];
     let mut chunks: Vec<Chunk> = nodes
@@ -112,9 +112,6 @@ const FOUND_AHEAD: usize = 3;
 /// of more than some hundred MiB of tables, but nodes and bitmaps take 6 % of those.
 const ROWS_KEPT: usize = 16 << 20;
 
-/// About how many chunks of a depth are asked whether they are in memory.
-const CHUNKS_ASKED: usize = 16;
-
 /// What scanning a chunk of tables needs.
 pub(super) struct ChunkScan<'a> {
     pub(super) plan: &'a Plan,
@@ -129,10 +126,7 @@ pub(super) struct ChunkScan<'a> {
     block_words: usize,
     /// How many rows' first entries may still be kept.
     room: AtomicUsize,
-    /// Tables were met that are not in memory, so others may not be either.
-    cold: AtomicBool,
-    /// One chunk of this many is asked whether it is in memory, until then.
-    asked_every: usize,
+    ahead: Ahead,
 }
 
 /// What a thread uses for one table after the other.
@@ -176,7 +170,9 @@ impl<'a> ChunkScan<'a> {
         for node in nodes.iter_mut() {
             node.source = self.locate(node, depth, &mut nearby, &mut chunk);
         }
-        self.read_ahead(number, nodes);
+        let faults = self
+            .ahead
+            .prepare(number, nodes, depth.table_bytes(), &mut nearby);
         let Scratch {
             compared,
             settled,
@@ -240,6 +236,7 @@ impl<'a> ChunkScan<'a> {
             }
             first = end;
         }
+        self.ahead.learn(faults, nodes.len());
         chunk.copies = copies;
         self.blocks.give(chunk.block, words);
         // Chunks that are scanned at the same time may each take what is left; there are
@@ -261,34 +258,6 @@ impl<'a> ChunkScan<'a> {
             && node.pa.wrapping_sub(before.pa) != bytes
         {
             prefetch(at.as_ptr(), 1);
-        }
-    }
-
-    /// Has tables that are not in memory read from the disk, all at once and only they: a
-    /// page fault waits for one, and brings in what lies around it. Asking is not free, so
-    /// a few of the tables tell for all of them.
-    fn read_ahead(&self, number: usize, nodes: &[Node<'_>]) {
-        fn in_place<'a>(node: &Node<'a>) -> Option<RawBytes<'a>> {
-            match node.source {
-                Source::InPlace(bytes) => Some(bytes),
-                _ => None,
-            }
-        }
-        let every = if self.cold.load(Relaxed) {
-            1
-        } else {
-            self.asked_every
-        };
-        if !number.is_multiple_of(every) {
-            return;
-        }
-        let mut asked = nodes.iter().step_by(CHUNK / 4).filter_map(in_place);
-        if asked.all(is_resident) {
-            return;
-        }
-        self.cold.store(true, Relaxed);
-        for bytes in nodes.iter().filter_map(in_place) {
-            will_need(bytes);
         }
     }
 

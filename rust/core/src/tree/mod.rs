@@ -6,6 +6,7 @@
 //! end (a bitmap, or nothing where it is one run) and what joining it to its
 //! neighbours needs; values are read again when they are wanted.
 
+mod ahead;
 mod blocks;
 mod build;
 mod nearby;
