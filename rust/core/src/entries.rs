@@ -77,6 +77,15 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// Asks for `count` entries from `first` on, as far as there are so many.
+    #[inline(always)]
+    pub fn ask(&self, first: usize, count: usize) {
+        if first < self.len {
+            let at = self.bytes.as_ptr().wrapping_add(first * self.format.bytes);
+            prefetch(at, count.min(self.len - first) * self.format.bytes);
+        }
+    }
+
     /// Adds the entries `first + i` to `out` whose bit `i` is set.
     ///
     /// # Panics

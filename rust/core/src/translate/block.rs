@@ -15,6 +15,9 @@ pub(super) const BLOCK: usize = 64;
 
 /// Slots for tables of one depth: at least, and at most, which is 512 GiB of 4K pages.
 const SLOTS: (usize, usize) = (1 << 8, 1 << 18);
+/// How many blocks ahead addresses are asked for: they come in order, but between them memory
+/// is kept busy with entries.
+const AHEAD: usize = 2;
 /// Tables of a block that are looked for one after the other. More wait for memory together.
 const FEW: usize = 4;
 /// Addresses to a slot: fewer do not meet as many tables.
@@ -201,25 +204,26 @@ impl<'t, 'a> Blocks<'t, 'a> {
     fn begin(&mut self, block: &mut Block<'a>, vas: &Entries<'_>, first: usize, detailed: bool) {
         let count = block.count;
         let mut copy = [0; BLOCK];
-        let copy = &mut copy[..count];
-        vas.copy(first + block.first, copy);
-        let offsets = &mut block.offsets[..count];
-        let inside = &mut block.inside[..count];
-        inside.fill(0);
+        vas.copy(first + block.first, &mut copy[..count]);
+        vas.ask(first + block.first + AHEAD * BLOCK, BLOCK);
+        // Loops over whole blocks are better code: the last one is filled up.
+        let last = copy[count - 1];
+        copy[count..].fill(last);
+        block.inside.fill(0);
         // The first span that has an address counts.
         for span in self.translator.spans.iter().rev() {
-            within(span, copy, offsets, inside);
+            within(span, &copy, &mut block.offsets, &mut block.inside);
         }
         block.ahead = None;
-        if inside.iter().fold(1, |all, &one| all & one) == 0 {
+        if block.inside.iter().fold(1, |all, &one| all & one) == 0 {
             return;
         }
         block.lookup.offsets = block.offsets;
         let usual = self.usual;
         let paths = detailed || usual + 1 < self.levels.len();
-        if block.lookup.ask(&self.levels[usual], count, paths)
-            || self.learn(&block.offsets[..count], usual)
-                && block.lookup.ask(&self.levels[usual], count, paths)
+        if block.lookup.ask(&self.levels[usual], BLOCK, paths)
+            || self.learn(&block.offsets, usual)
+                && block.lookup.ask(&self.levels[usual], BLOCK, paths)
         {
             block.ahead = Some(usual);
         }
@@ -261,27 +265,31 @@ impl<'t, 'a> Blocks<'t, 'a> {
     /// Writes what a block's addresses come to.
     #[inline(always)]
     fn finish(&mut self, block: &mut Block<'a>, all: &mut Part<'_>) {
-        let part = &mut all.part(block.first, block.count);
         let mut pending = List::new();
         let mut from = 0;
         let mut kept = false;
         if let Some(depth) = block.ahead {
-            let count = block.count;
-            let entries = &mut self.entries[..count];
-            block.lookup.places.read(entries);
-            let tables = self
-                .outcome
-                .find(&self.translator.plan.depths[depth], entries);
-            self.outcome.write(
-                &Looked {
-                    plan: self.translator.plan,
-                    depth,
-                    offsets: &block.offsets[..count],
-                    entries,
-                    inherited: &block.lookup.inherited[..count],
-                },
-                part,
-            );
+            block.lookup.places.read(&mut self.entries);
+            let of = &self.translator.plan.depths[depth];
+            let tables = self.outcome.find(of, &self.entries);
+            let entries = Looked {
+                plan: self.translator.plan,
+                depth,
+                offsets: &block.offsets,
+                entries: &self.entries,
+                inherited: &block.lookup.inherited,
+            };
+            if block.count == BLOCK {
+                let mut whole = all.part(block.first, BLOCK);
+                self.outcome.write(&entries, &mut whole);
+            } else {
+                let mut columns = Columns::new();
+                let mut whole = columns.part(BLOCK, all.details.is_some());
+                self.outcome.write(&entries, &mut whole);
+                for row in 0..block.count {
+                    all.copy(block.first + row, &whole, row);
+                }
+            }
             if !tables {
                 return;
             }
@@ -289,14 +297,16 @@ impl<'t, 'a> Blocks<'t, 'a> {
             for found in &mut self.found {
                 found.len = 0;
             }
-            self.found[depth] = List::all(count);
+            self.found[depth] = List::all(block.count);
             kept = self.go_on(depth, block);
             from = depth + 1;
             self.usual = from;
         } else {
+            let part = &mut all.part(block.first, block.count);
             self.pend(block, &mut pending, part);
             self.look_up(block, &mut pending);
         }
+        let part = &mut all.part(block.first, block.count);
         loop {
             // What is put into a slot meanwhile can take the place of what somebody found
             // there: they come again.
