@@ -188,7 +188,7 @@ impl<'t, 'a> Fold<'t, 'a> {
         self.tree
     }
 
-    /// The contexts that those of a depth lead to.
+    /// The contexts that those of a depth lead to, of tables that need one.
     fn below(&self, depth: usize, contexts: &Contexts) -> Vec<(u32, u8)> {
         let of = &self.tree.plan().depths[depth];
         contexts
@@ -205,7 +205,9 @@ impl<'t, 'a> Fold<'t, 'a> {
                     }
                     for index in run.start..=run.last {
                         let entry = entries.get(index);
-                        if let Some(Child::Table(child)) = children.next(entry).child {
+                        if let Some(Child::Table(child)) = children.next(entry).child
+                            && !self.is_flat(child)
+                        {
                             found.push((child.node, inherited | of.table_state(entry)));
                         }
                     }

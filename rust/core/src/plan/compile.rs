@@ -145,29 +145,30 @@ fn scan_masks(
     (masks, refine)
 }
 
+/// Bits that are the same in all entries of a rule, and their values: those that it tests,
+/// and those by whose single test an earlier rule would have matched.
+fn known(rules: &[PlanRule], number: usize) -> (u64, u64) {
+    let earlier = rules[..number]
+        .iter()
+        .filter(|rule| rule.mask.is_power_of_two())
+        .map(|rule| (rule.mask, rule.mask & !rule.value));
+    let own = (rules[number].mask, rules[number].value);
+    earlier
+        .chain([own])
+        .fold((0, 0), |(masks, values), (mask, value)| {
+            (masks | mask, values & !mask | value)
+        })
+}
+
 /// Whether two atoms that differ in what the scan compares differ in what
 /// [`Plan::joins`] compares: see [`PlanDepth::distinct`].
 fn tells_apart(rules: &[PlanRule], masks: &Masks) -> bool {
-    // Bits that are the same in all entries of a rule: those that it tests, and those
-    // by whose single test an earlier rule would have matched.
-    let known = |number: usize| {
-        let earlier = rules[..number]
-            .iter()
-            .filter(|rule| rule.mask.is_power_of_two())
-            .map(|rule| (rule.mask, rule.mask & !rule.value));
-        let own = (rules[number].mask, rules[number].value);
-        earlier
-            .chain([own])
-            .fold((0, 0), |(masks, values), (mask, value)| {
-                (masks | mask, values & !mask | value)
-            })
-    };
     let atoms = || {
         rules
             .iter()
             .enumerate()
-            .filter_map(|(i, rule)| match &rule.action {
-                Action::Atom(atom) => Some((known(i), atom)),
+            .filter_map(|(number, rule)| match &rule.action {
+                Action::Atom(atom) => Some((number, known(rules, number), atom)),
                 _ => None,
             })
     };
@@ -178,21 +179,29 @@ fn tells_apart(rules: &[PlanRule], masks: &Masks) -> bool {
             .take_while(|rule| matches!(rule.action, Action::Gap))
             .any(|rule| (rule.mask, rule.value) == (masks.zero, 0));
     zeros_are_gaps
-        && atoms().enumerate().all(|(i, ((mask, value), atom))| {
-            let seen = masks.key & !mask & !atom.key_mask == 0;
-            seen && atoms().take(i).all(|((other_mask, other_value), other)| {
-                let both = mask & other_mask & atom.key_mask & other.key_mask;
-                atom.label != other.label
-                    || atom.level != other.level
-                    || (value ^ other_value) & both != 0
-            })
+        && atoms().all(|(number, (mask, value), atom)| {
+            let told_by = rules[number].told_by.unwrap_or(masks.key);
+            let seen = told_by & !mask & !atom.key_mask == 0;
+            let before = atoms().take_while(|&(other, ..)| other < number);
+            seen && before
+                .into_iter()
+                .all(|(_, (other_mask, other_value), other)| {
+                    let both = mask & other_mask & atom.key_mask & other.key_mask;
+                    atom.label != other.label
+                        || atom.level != other.level
+                        || (value ^ other_value) & both != 0
+                })
         })
 }
 
 fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> PlanDepth {
+    // What is an address of a leaf, so that the scan cannot compare it; that of a table it
+    // can, since there are few entries that lead to tables.
+    let has_leaves = of.rules.iter().any(|rule| rule.kind == Kind::Leaf);
     let addresses = of
         .rules
         .iter()
+        .filter(|rule| !has_leaves || rule.kind == Kind::Leaf)
         .flat_map(|rule| &rule.pa)
         .fold(0, |all, f| all | f.mask);
     let path = path_mask(&of.leaf_path) | path_mask(&of.table_path);
@@ -205,6 +214,7 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
         .filter(|&i| of.rules[i].kind == Kind::Leaf)
         .collect();
     let mut stepped = None;
+    let mut unstepped = 0;
     if contiguous {
         // The field that holds the lowest bit of the leaf's address counts the steps.
         stepped = leaves.iter().copied().find(|&i| {
@@ -226,12 +236,13 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
             // Where other fields differ a run may end; whether it does, Plan::joins says.
             for other in &of.rules[rule].pa {
                 if other != field {
-                    masks.key |= other.mask;
+                    unstepped |= other.mask;
                 }
             }
+            masks.key |= unstepped;
         }
     }
-    let rules: Vec<PlanRule> = of
+    let mut rules: Vec<PlanRule> = of
         .rules
         .iter()
         .map(|rule| {
@@ -261,9 +272,19 @@ fn compile_depth(of: &Depth, depth: usize, shift: u32, contiguous: bool) -> Plan
                 value: rule.value,
                 action,
                 kind: rule.kind,
+                told_by: None,
             }
         })
         .collect();
+    for number in 0..rules.len() {
+        let told_by = match &rules[number].action {
+            Action::Gap => continue,
+            Action::Table(_) => path_mask(&of.table_path),
+            Action::Atom(atom) => atom.key_mask | path_mask(&of.leaf_path) | unstepped,
+        };
+        let more = masks.key & !known(&rules, number).0 & !told_by;
+        rules[number].told_by = (more != 0).then_some(told_by);
+    }
     PlanDepth {
         shift,
         index_bits: of.index_bits,
@@ -372,6 +393,7 @@ fn compile_notes(
         rules.push(PlanRule {
             mask: rule.mask,
             value: rule.value,
+            told_by: (kind == Kind::Table).then(|| path_mask(&of.path)),
             action,
             kind,
         });

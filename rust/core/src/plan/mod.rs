@@ -153,6 +153,9 @@ pub struct PlanRule {
     pub action: Action,
     /// What the entry is for the processor; for a dialect, the nearest thing.
     pub kind: Kind,
+    /// The bits by which neighbours of this rule are told apart, where the scan compares
+    /// others too, which another rule reads.
+    pub told_by: Option<u64>,
 }
 
 /// See [`PlanDepth::only_table`].

@@ -13,7 +13,7 @@ use crate::entries::Entries;
 use crate::error::WalkError;
 use crate::image::{PhysicalMemory, RawBytes, ReadError};
 use crate::memory::Buffer;
-use crate::plan::{Action, Plan, PlanDepth};
+use crate::plan::{Action, Plan, PlanDepth, PlanRule};
 use crate::scan::{Bitmaps, Isa, Masks, Scan, prefetch};
 use crate::spec::Pairs;
 use rayon::prelude::*;
@@ -31,9 +31,13 @@ pub(super) fn scan_level<'a>(
 ) -> Result<(Level<'a>, Buffer<Node<'a>>), WalkError> {
     let of = &plan.depths[depth];
     let scan = |masks| Scan::new(options.isa, of.format, masks);
-    let paths = Masks {
-        key: of.table_path_mask(),
-        ..Masks::default()
+    let again = |rule: &PlanRule| {
+        rule.told_by.map(|key| {
+            scan(Masks {
+                key,
+                ..Masks::default()
+            })
+        })
     };
     let keeps = options.keep_rows && of.distinct && !plan.is_separate();
     // Two bitmaps a table, and its rows if they are kept.
@@ -47,7 +51,7 @@ pub(super) fn scan_level<'a>(
         image,
         isa: options.isa,
         scan: scan(of.masks),
-        paths: scan(paths),
+        again: of.rules.iter().map(again).collect(),
         room: AtomicUsize::new(if keeps { ROWS_KEPT / 8 } else { 0 }),
         ahead: Ahead::new(nodes.len()),
     };
@@ -119,8 +123,8 @@ pub(super) struct ChunkScan<'a> {
     image: &'a dyn PhysicalMemory,
     pub(super) isa: Isa,
     pub(super) scan: Scan,
-    /// Compares what table entries add to the path.
-    pub(super) paths: Scan,
+    /// By rule: compares what counts for its entries, where that is less.
+    pub(super) again: Vec<Option<Scan>>,
     blocks: Blocks,
     /// What a chunk may need of a block.
     block_words: usize,

@@ -124,8 +124,8 @@ pub(super) struct Sifted {
     /// Entries that no rule has matched so far, and those that the last one did.
     free: Vec<u64>,
     hits: Vec<u64>,
-    /// Where table entries change that add to the path, and what is not asked for there.
-    paths: Vec<u64>,
+    /// Where entries change that the rule tells apart, and what is not asked for there.
+    told: Vec<u64>,
     nothing: Vec<u64>,
 }
 
@@ -138,7 +138,7 @@ impl Sifted {
             tables: map(),
             free: map(),
             hits: map(),
-            paths: map(),
+            told: map(),
             nothing: map(),
         }
     }
@@ -172,7 +172,7 @@ impl Work for Sift<'_, '_, '_, '_> {
             tables,
             free,
             hits,
-            paths,
+            told,
             nothing,
         } = found;
         let Bitmaps { ends, jumps, zeros } = compared;
@@ -207,22 +207,20 @@ impl Work for Sift<'_, '_, '_, '_> {
             if !depth.refine.is_empty() {
                 end_changes(hits, ends);
             }
+            if let Some(again) = &with.again[number] {
+                let mut out = Bitmaps {
+                    ends: told,
+                    jumps: nothing,
+                    zeros,
+                };
+                if again.run(entries, entries, &mut out) {
+                    told.fill(0);
+                }
+                settle_ends(hits, told, ends);
+            }
             match &rule.action {
                 Action::Gap => {}
-                Action::Table(_) => {
-                    join(tables, hits);
-                    // To a table it is all one what attributes its entries have, and what
-                    // is one of a leaf can be part of an address here.
-                    let mut out = Bitmaps {
-                        ends: paths,
-                        jumps: nothing,
-                        zeros,
-                    };
-                    if with.paths.run(entries, entries, &mut out) {
-                        paths.fill(0);
-                    }
-                    settle_ends(hits, paths, ends);
-                }
+                Action::Table(_) => join(tables, hits),
                 Action::Atom(atom) => {
                     join(atoms, hits);
                     if atom.label == Label::Other {
