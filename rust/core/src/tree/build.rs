@@ -3,6 +3,7 @@
 use super::ahead::Ahead;
 use super::blocks::Blocks;
 use super::nearby::Nearby;
+use super::note::Noted;
 use super::references::{Reference, number};
 use super::sift::Sifted;
 use super::{
@@ -140,8 +141,6 @@ struct Scratch {
     /// The same of one that is, where it has to be known.
     settled: Vec<u64>,
     sifted: Sifted,
-    /// The first entry of each row.
-    kept: Vec<u64>,
 }
 
 impl Scratch {
@@ -151,7 +150,6 @@ impl Scratch {
             compared: bitmaps(),
             settled: bitmaps(),
             sifted: Sifted::new(depth),
-            kept: Vec::new(),
         }
     }
 }
@@ -168,7 +166,7 @@ impl<'a> ChunkScan<'a> {
         let mut chunk = Chunk::default();
         let room = self.room.load(Relaxed);
         chunk.room = room;
-        let mut words;
+        let words;
         (chunk.block, words) = self.blocks.take(self.block_words);
         let mut nearby = Nearby::new(self.image);
         for node in nodes.iter_mut() {
@@ -181,10 +179,14 @@ impl<'a> ChunkScan<'a> {
             compared,
             settled,
             sifted,
-            kept,
         } = scratch;
         let copies = std::mem::take(&mut chunk.copies);
-        let mut below = Nearby::new(self.image);
+        let mut out = Noted {
+            chunk,
+            words,
+            kept: Vec::new(),
+            below: Nearby::new(self.image),
+        };
         let mut like = None;
         let mut first = 0;
         let mut mixed = false;
@@ -223,8 +225,8 @@ impl<'a> ChunkScan<'a> {
                         continue;
                     }
                     if !self.needs_settling(node, &entries) {
-                        node.child = chunk.children;
-                        self.note_uniform(node, &entries, &mut chunk, &mut below);
+                        node.child = out.chunk.children;
+                        self.note_uniform(node, &entries, &mut out);
                         like = self.likeness(i, node);
                         continue;
                     }
@@ -232,15 +234,16 @@ impl<'a> ChunkScan<'a> {
                     self.no_ends(&entries, &mut none);
                     none
                 };
-                node.child = chunk.children;
+                node.child = out.chunk.children;
                 self.sift(node, &entries, &mut found, sifted);
-                self.note_mixed(
-                    node, &entries, found.ends, sifted, kept, &mut words, &mut chunk, &mut below,
-                );
+                self.note_mixed(node, &entries, found.ends, sifted, &mut out);
             }
             first = end;
         }
         self.ahead.learn(faults, nodes.len());
+        let Noted {
+            mut chunk, words, ..
+        } = out;
         chunk.copies = copies;
         self.blocks.give(chunk.block, words);
         // Chunks that are scanned at the same time may each take what is left; there are

@@ -522,7 +522,8 @@ impl Children<'_, '_> {
     /// which walk every entry of kind table.
     #[inline]
     pub fn next_table(&mut self) -> Option<Table> {
-        let node = self.tree.levels[self.depth].children[self.slot];
+        let children = &self.tree.levels[self.depth].children;
+        let node = children.get(self.slot).copied().unwrap_or(ABSENT);
         self.slot += 1;
         let table = Table {
             depth: self.depth + 1,
@@ -535,10 +536,12 @@ impl Children<'_, '_> {
     /// the one that was given last, and `most` more at most. Gives how many.
     #[inline]
     pub fn pass_followers(&mut self, table: Table, most: usize) -> usize {
-        let children = &self.tree.levels[self.depth].children[self.slot..][..most];
+        let children = self.tree.levels[self.depth].children.get(self.slot..);
         let follows = &self.tree.levels[self.depth + 1].follows[table.node as usize + 1..];
         let count = children
+            .unwrap_or(&[])
             .iter()
+            .take(most)
             .zip(follows)
             .zip(table.node + 1..)
             .take_while(|&((&child, &follows), node)| child == node && follows != 0)

@@ -61,8 +61,7 @@ impl<'a> ChunkScan<'a> {
         &self,
         node: &mut Node<'a>,
         entries: &Entries<'_>,
-        chunk: &mut Chunk,
-        below: &mut Nearby<'_>,
+        out: &mut Noted<'a>,
     ) {
         let depth = &self.plan.depths[self.depth];
         let (low, high) = (usize::from(node.low), usize::from(node.high));
@@ -87,24 +86,20 @@ impl<'a> ChunkScan<'a> {
             Action::Table(_) => {
                 node.flat = false;
                 for index in low..=high {
-                    self.note_table(entries.get(index), chunk, below);
+                    self.note_table(entries.get(index), out);
                 }
             }
         }
     }
 
     /// Takes down what a table has, while it is in the cache.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn note_mixed(
         &self,
         node: &mut Node<'a>,
         entries: &Entries<'_>,
         ends: &[u64],
         sifted: &Sifted,
-        kept: &mut Vec<u64>,
-        words: &mut Buffer<u64>,
-        chunk: &mut Chunk,
-        below: &mut Nearby<'_>,
+        out: &mut Noted<'a>,
     ) {
         let depth = &self.plan.depths[self.depth];
         let Sifted {
@@ -113,8 +108,8 @@ impl<'a> ChunkScan<'a> {
             tables,
             ..
         } = sifted;
-        node.bitmap = words.len() as u32;
-        words.extend_from_slice(ends);
+        node.bitmap = out.words.len() as u32;
+        out.words.extend_from_slice(ends);
         node.flat = tables.iter().all(|&word| word == 0);
         if depth.distinct {
             self.isa.run(CountBits {
@@ -127,39 +122,39 @@ impl<'a> ChunkScan<'a> {
             });
             let existing = usize::from(node.high) - usize::from(node.low) + 1;
             if node.breaks > 0 && (node.leaves + node.others) as usize != existing {
-                node.atoms = words.len() as u32;
-                words.extend_from_slice(atoms);
+                node.atoms = out.words.len() as u32;
+                out.words.extend_from_slice(atoms);
             }
             let rows = node.breaks as usize + 1;
-            if node.flat && (2..=chunk.room).contains(&rows) {
-                chunk.room -= rows;
-                kept.clear();
+            if node.flat && (2..=out.chunk.room).contains(&rows) {
+                out.chunk.room -= rows;
+                out.kept.clear();
                 self.isa.run(KeepRows {
                     low: node.low.into(),
                     entries,
                     ends,
                     atoms,
-                    out: kept,
+                    out: &mut out.kept,
                 });
-                node.rows = words.len() as u32;
-                words.extend_from_slice(kept);
+                node.rows = out.words.len() as u32;
+                out.words.extend_from_slice(&out.kept);
             }
         } else {
             let mut tally = Tally::default();
-            for run in node_runs(depth, node, words) {
+            for run in node_runs(depth, node, &out.words) {
                 tally.run(self.plan, depth, entries, run, 0);
             }
             tally.store(node);
         }
         if !node.flat {
             for index in bits(tables) {
-                self.note_table(entries.get(index), chunk, below);
+                self.note_table(entries.get(index), out);
             }
         }
     }
 
     /// Takes down where an entry leads to that a rule says leads to a table.
-    fn note_table(&self, entry: u64, chunk: &mut Chunk, below: &mut Nearby<'_>) {
+    fn note_table(&self, entry: u64, out: &mut Noted<'_>) {
         let depth = &self.plan.depths[self.depth];
         let (pa, _, walked) = match depth.only_table() {
             Some(decode) => target(self.plan, depth, decode, entry),
@@ -169,8 +164,8 @@ impl<'a> ChunkScan<'a> {
             return;
         }
         let next = &self.plan.depths[self.depth + 1];
-        let slot = chunk.children;
-        chunk.children += 1;
+        let slot = out.chunk.children;
+        out.chunk.children += 1;
         let (low, high) = match depth.length {
             None => (0, high_index(next)),
             Some(length) => {
@@ -186,12 +181,27 @@ impl<'a> ChunkScan<'a> {
             }
         };
         let first = u64::from(low) * next.format.bytes as u64;
-        if low <= high && !below.has(pa.wrapping_add(first)) {
+        if low <= high && !out.below.has(pa.wrapping_add(first)) {
             return;
         }
         let reference = Reference::new(pa, low, high, slot);
-        refer(&mut chunk.references, reference, next.table_bytes() as u32);
+        refer(
+            &mut out.chunk.references,
+            reference,
+            next.table_bytes() as u32,
+        );
     }
+}
+
+/// What was taken down of a chunk, beside its nodes.
+pub(super) struct Noted<'a> {
+    pub(super) chunk: Chunk,
+    /// The block that bitmaps and rows are added to.
+    pub(super) words: Buffer<u64>,
+    /// The first entry of each row of the last table.
+    pub(super) kept: Vec<u64>,
+    /// Where the tables of the next depth are.
+    pub(super) below: Nearby<'a>,
 }
 
 /// The last table of a chunk that was one run of atoms, and all of it there.
