@@ -19,6 +19,7 @@ pub use list::{ROOM, WORDS};
 use crate::entries::Entries;
 use crate::spec::EntryFormat;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// What the scan compares. All masks are those of entries in their own byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,15 @@ impl Isa {
     }
 
     /// Whether this machine can run it.
+    #[inline]
     pub fn is_available(self) -> bool {
+        // Asked for every table, and the answer is always the same.
+        static FOUND: LazyLock<[bool; 4]> = LazyLock::new(|| Isa::ALL.map(Isa::detect));
+        let number = Self::ALL.iter().position(|&isa| isa == self);
+        number.is_some_and(|number| FOUND[number])
+    }
+
+    fn detect(self) -> bool {
         match self {
             Self::Scalar => true,
             #[cfg(target_arch = "x86_64")]
