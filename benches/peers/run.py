@@ -226,7 +226,7 @@ def translations(gib: int, names: list[str]) -> dict[str, Found]:
         found = walked.space.translate(vas, threads=1)
         if found.mask.any() or (found.data != vas - np.uint64(made.start - images.PHYSICAL)).any():
             raise WrongAnswer("fastwalk translates wrongly")
-        times = in_turn({"fastwalk": lambda: walked.space.translate(vas, threads=1)}, rounds=3)
+        times = in_turn({"fastwalk": lambda: walked.space.translate(vas, threads=1)}, rounds=9)
         each: Found = {"fastwalk": {"seconds": times.median("fastwalk")}}
         for peer in PEERS:
             if peer.name in names and peer.name in ("addrxlat", "drgn"):
