@@ -297,7 +297,8 @@ fn check(format: EntryFormat, packed: fn(u64) -> bool) {
             }
         }
     }
-    assert!(ends.iter().all(|&count| count > 100), "{ends:?}");
+    // Fewer on machines with fewer instruction sets; none would be a test of nothing.
+    assert!(ends.iter().all(|&count| count > 10), "{ends:?}");
 }
 
 const FORMATS: [(usize, bool); 4] = [(8, false), (8, true), (4, false), (4, true)];
