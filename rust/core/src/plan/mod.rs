@@ -234,7 +234,7 @@ impl PlanDepth {
 
     /// The bits by which entries are like `entry` to all rules: those that the scan
     /// compares, and where these do not tell that it is not zero, those too that may.
-    pub fn told_by(&self, entry: u64) -> u64 {
+    pub fn alike_by(&self, entry: u64) -> u64 {
         let Masks { key, zero, .. } = self.masks;
         if entry & key & zero == 0 {
             key | zero

@@ -21,7 +21,7 @@ impl<'a> ChunkScan<'a> {
         let atoms = node.flat && node.leaves + node.others > 0;
         (whole && atoms && depth.distinct && self.plan.marks().is_empty()).then(|| Like {
             number,
-            bits: depth.told_by(node.first_entry),
+            bits: depth.alike_by(node.first_entry),
             first: node.first_entry,
             last: node.last_entry,
             leaves: node.leaves,
