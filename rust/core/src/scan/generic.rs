@@ -20,8 +20,7 @@ pub(super) struct Form {
 const BLOCK: usize = 64;
 
 /// The body of every [`super::ScanFn`]: blocks that are like the first entry in one pass
-/// that has little to do, the rest pair by pair. Returns whether there was no bit to set;
-/// then the bitmaps hold nothing.
+/// that has little to do, the rest pair by pair.
 ///
 /// # Safety
 /// As for [`super::ScanFn`]; only called from functions compiled for V's instruction
@@ -30,25 +29,27 @@ const BLOCK: usize = 64;
 pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const SWAP: bool>(
     table: *const u8,
     len: usize,
+    count: usize,
     ahead: *const u8,
     masks: &Masks,
     out: &mut Bitmaps<'_>,
-) -> bool {
+) -> usize {
     let pairs = len - 1;
     if pairs < V::LANES {
         // SAFETY: the caller's promise, passed on; a scalar "register" is one entry.
-        return unsafe {
+        let uniform = unsafe {
             if V::Entry::BYTES == 4 {
                 scan_short::<super::scalar::Lane<u32>, ZERO, STEP, SWAP>(table, pairs, masks, out)
             } else {
                 scan_short::<super::scalar::Lane<u64>, ZERO, STEP, SWAP>(table, pairs, masks, out)
             }
         };
+        return usize::from(uniform);
     }
     // SAFETY: the caller's promise, passed on.
-    let alike = unsafe { alike::<V, STEP, SWAP>(table, len, ahead, masks) };
-    if alike * BLOCK == len {
-        return true;
+    let (tables, alike) = unsafe { alike::<V, STEP, SWAP>(table, len, count, ahead, masks) };
+    if tables > 0 {
+        return tables;
     }
     let words = len.div_ceil(BLOCK);
     // The last pair of a block is one with the next block's first entry.
@@ -135,7 +136,7 @@ pub(super) unsafe fn scan<V: Vector, const ZERO: bool, const STEP: bool, const S
         }
         any |= end | jump;
     }
-    any == 0
+    usize::from(any == 0)
 }
 
 /// Asks for a block of the table that comes next.
@@ -151,7 +152,7 @@ unsafe fn prefetch<V: Vector>(ahead: *const u8, block: usize) {
     }
 }
 
-/// How many blocks from the first one on are one run.
+/// How many tables from the first one on are one run, and blocks of the one behind them.
 ///
 /// # Safety
 /// As for [`super::ScanFn`]; only called from functions compiled for V's instruction
@@ -160,11 +161,12 @@ unsafe fn prefetch<V: Vector>(ahead: *const u8, block: usize) {
 unsafe fn alike<V: Vector, const STEP: bool, const SWAP: bool>(
     table: *const u8,
     len: usize,
+    count: usize,
     ahead: *const u8,
     masks: &Masks,
-) -> usize {
-    let mut alike = 0;
-    // SAFETY: the table has entries; a ramp has LANES of them; the rest is registers.
+) -> (usize, usize) {
+    let bytes = len * V::Entry::BYTES;
+    // SAFETY: the tables have entries; a ramp has LANES of them; the rest is registers.
     unsafe {
         let entry = V::Entry::read(table);
         let nothing = V::splat(V::Entry::from_mask(0));
@@ -189,28 +191,38 @@ unsafe fn alike<V: Vector, const STEP: bool, const SWAP: bool>(
         } else {
             nothing
         };
-        while alike < len / BLOCK {
-            prefetch::<V>(ahead, alike);
-            let (mut differences, mut jumps) = (nothing, nothing);
-            let block = table.add(alike * BLOCK * V::Entry::BYTES);
-            for lane in (0..BLOCK).step_by(V::LANES) {
-                let here = V::load(block.add(lane * V::Entry::BYTES));
-                differences = differences.or_differences(here, first);
-                if STEP {
-                    let here = if SWAP { here.swap_bytes() } else { here };
-                    // Past the mask's top the sum is not masked: the scan has a look.
-                    jumps = jumps.or_differences(here.and(address), expected);
-                    expected = expected.add(stride);
+        for number in 0..count {
+            let table = table.add(number * bytes);
+            let ahead = if number + 1 < count {
+                table.add(bytes)
+            } else {
+                ahead
+            };
+            for alike in 0..len / BLOCK {
+                prefetch::<V>(ahead, alike);
+                let (mut differences, mut jumps) = (nothing, nothing);
+                let block = table.add(alike * BLOCK * V::Entry::BYTES);
+                for lane in (0..BLOCK).step_by(V::LANES) {
+                    let here = V::load(block.add(lane * V::Entry::BYTES));
+                    differences = differences.or_differences(here, first);
+                    if STEP {
+                        let here = if SWAP { here.swap_bytes() } else { here };
+                        // Past the mask's top the sum is not masked: the scan has a look.
+                        jumps = jumps.or_differences(here.and(address), expected);
+                        expected = expected.add(stride);
+                    }
+                }
+                let jumped = STEP && jumps.differ(nothing, everything) != 0;
+                if jumped || differences.differ(nothing, compared) != 0 {
+                    return (number, alike);
                 }
             }
-            let jumped = STEP && jumps.differ(nothing, everything) != 0;
-            if jumped || differences.differ(nothing, compared) != 0 {
-                break;
+            if !len.is_multiple_of(BLOCK) {
+                return (number, len / BLOCK);
             }
-            alike += 1;
         }
     }
-    alike
+    (count, 0)
 }
 
 /// `start`, `start + step` and so on, a lane each.
@@ -341,14 +353,17 @@ macro_rules! functions {
             >(
                 table: *const u8,
                 len: usize,
+                count: usize,
                 ahead: *const u8,
                 masks: &super::Masks,
                 out: &mut super::Bitmaps<'_>,
-            ) -> bool {
+            ) -> usize {
                 // SAFETY: the promise of ScanFn, passed on; this function is compiled
                 // for V's instruction set.
                 unsafe {
-                    super::generic::scan::<V, ZERO, STEP, SWAP>(table, len, ahead, masks, out)
+                    super::generic::scan::<V, ZERO, STEP, SWAP>(
+                        table, len, count, ahead, masks, out,
+                    )
                 }
             }
             fn choose<V: super::vector::Vector>(

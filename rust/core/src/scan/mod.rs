@@ -168,16 +168,17 @@ impl fmt::Display for Isa {
 /// Compares the entries of a table with their neighbours; see [`Scan::run`].
 ///
 /// # Safety
-/// `len` entries of the width that the function was chosen for are readable at
-/// `table`, all bitmaps have at least `len.div_ceil(64)` words, and the machine has
+/// `count` tables, one at least, of `len` entries of the width that the function was chosen
+/// for are readable from `table` on, all bitmaps have at least `len.div_ceil(64)` words, and the machine has
 /// the instruction set. `ahead` is only prefetched and can be anything.
 type ScanFn = unsafe fn(
     table: *const u8,
     len: usize,
+    count: usize,
     ahead: *const u8,
     masks: &Masks,
     out: &mut Bitmaps<'_>,
-) -> bool;
+) -> usize;
 
 /// Finds the entries that are `value` under `mask`; see [`Scan::sift`].
 ///
@@ -253,32 +254,45 @@ impl Scan {
         }
     }
 
-    /// Finds the ends of runs in a table. Returns true where it is one run; the bitmaps
-    /// hold nothing then.
+    /// Finds the ends of runs in the first of `count` tables that lie one behind the other.
+    /// Returns how many of them, from the first one on, are one run together; 0: the first
+    /// one is not. Only then the bitmaps hold something. It may be fewer than there are:
+    /// only 1 where a table has less than 64 entries, or the key alone does not tell that
+    /// its first one is not zero.
     ///
     /// `ahead` is what the caller will scan next; it is prefetched.
     ///
     /// # Panics
-    /// Where the bitmaps have fewer than `len.div_ceil(64)` words.
+    /// Where the bitmaps have fewer words than a table has entries / 64, rounded up, or
+    /// `tables` is not `count` of them.
     #[inline]
-    pub fn run(&self, table: &Entries<'_>, ahead: &Entries<'_>, out: &mut Bitmaps<'_>) -> bool {
-        let len = table.len();
-        if len == 0 {
-            return true;
+    pub fn run(
+        &self,
+        tables: &Entries<'_>,
+        count: usize,
+        ahead: &Entries<'_>,
+        out: &mut Bitmaps<'_>,
+    ) -> usize {
+        let len = ahead.len();
+        assert_eq!(tables.len(), len * count);
+        if tables.is_empty() {
+            return count;
         }
         let words = len.div_ceil(64);
         assert!(out.ends.len() >= words && out.jumps.len() >= words);
         assert!(out.zeros.len() >= words);
-        debug_assert_eq!(table.format(), self.format);
-        // SAFETY: Entries vouches for len entries of its format, which is the one the
-        // function was chosen for; the bitmaps were just checked; Scan::new checked
-        // the instruction set.
-        let uniform =
-            unsafe { (self.functions.scan)(table.as_ptr(), len, ahead.as_ptr(), &self.masks, out) };
-        if !uniform {
+        debug_assert_eq!(tables.format(), self.format);
+        // SAFETY: Entries vouches for len * count entries of its format, which is the one
+        // the function was chosen for, and there are some; the bitmaps were just checked;
+        // Scan::new checked the instruction set.
+        let alike = unsafe {
+            let (table, ahead) = (tables.as_ptr(), ahead.as_ptr());
+            (self.functions.scan)(table, len, count, ahead, &self.masks, out)
+        };
+        if alike == 0 {
             out.ends[(len - 1) / 64] |= 1 << ((len - 1) % 64);
         }
-        uniform
+        alike
     }
 
     /// Sets bit `i` of `hits` where entry `i` is `value` under `mask`, and clears the

@@ -138,7 +138,7 @@ fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Mas
         jumps: &mut jumps,
         zeros: &mut zeros,
     };
-    let uniform = scan.run(&view, &view, &mut out);
+    let uniform = scan.run(&view, 1, &view, &mut out) > 0;
     let (want_ends, want_jumps) = naive(table, masks);
     let breaks = want_ends[..table.len() - 1]
         .iter()
@@ -167,6 +167,63 @@ fn compare(isa: Isa, format: EntryFormat, table: &[u64], raw: &[u8], masks: &Mas
             assert_eq!(bit(&hits, i), want, "sift: {isa} {format:?} entry {i}");
         }
     }
+}
+
+/// How many of the tables in `entries` are one run together, from the first one on.
+fn naive_count(entries: &[u64], len: usize, masks: &Masks) -> usize {
+    let whole = |count: &usize| {
+        let (ends, jumps) = naive(&entries[..count * len], masks);
+        !ends[..count * len - 1].iter().chain(&jumps).any(|&bit| bit)
+    };
+    (1..=entries.len() / len).take_while(whole).count()
+}
+
+#[test]
+fn tables_behind_each_other_are_one_run_as_far_as_they_go() {
+    let mut random = Random(0x0dd0_5eed_1234_5678);
+    let mut seen = [0; 5];
+    for bytes in [4, 8] {
+        for big_endian in [false, true] {
+            let format = EntryFormat { bytes, big_endian };
+            let limit = if bytes == 4 { 0xffff_ffff } else { !0 };
+            for len in [1, 4, 16, 32, 64, 100, 128, 512] {
+                for round in 0..24 {
+                    let step = if round % 2 == 0 { 0x1000 } else { 0 };
+                    let masks = Masks {
+                        key: 0xfff,
+                        zero: if round % 3 == 0 { limit } else { 0 },
+                        address: if round % 4 == 0 { limit & !0xfff } else { 0 },
+                        step: 0x1000,
+                    };
+                    let start = random.next() & 0x3fff_f000 | round & 1;
+                    let mut table: Vec<u64> =
+                        (0..4 * len as u64).map(|i| start + i * step).collect();
+                    // One that is different, or none.
+                    let odd = random.next() as usize % (5 * len);
+                    if let Some(odd) = table.get_mut(odd) {
+                        *odd ^= [0x1000, 3][(random.next() % 2) as usize];
+                    }
+                    let raw = to_bytes(&table, format, 0);
+                    let tables = Entries::new(RawBytes::from_slice(&raw), format);
+                    let first = RawBytes::from_slice(&raw[..len * bytes]);
+                    let first = Entries::new(first, format);
+                    let want = naive_count(&table, len, &masks);
+                    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                        let scan = Scan::new(isa, format, masks);
+                        let mut words = vec![0; 3 * len.div_ceil(64)];
+                        let count = scan.run(&tables, 4, &first, &mut Bitmaps::of(&mut words));
+                        let told = masks.zero == 0 || start & masks.key != 0;
+                        let at_once = told && len % 64 == 0;
+                        let place = format!("{isa} {format:?} {masks:x?} len {len}");
+                        let most = if at_once { 4 } else { 1 };
+                        assert_eq!(count, want.min(most), "{place} odd {odd}");
+                        seen[count] += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
 }
 
 /// What the processor says it has, read by other means than [`Isa::is_available`], so

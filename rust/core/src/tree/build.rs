@@ -169,9 +169,7 @@ impl<'a> ChunkScan<'a> {
         let words;
         (chunk.block, words) = self.blocks.take(self.block_words);
         let mut nearby = Nearby::new(self.image);
-        for node in nodes.iter_mut() {
-            node.source = self.locate(node, depth, &mut nearby, &mut chunk);
-        }
+        self.locate(nodes, &mut nearby, &mut chunk);
         let faults = self
             .ahead
             .prepare(number, nodes, depth.table_bytes(), &mut nearby);
@@ -191,54 +189,43 @@ impl<'a> ChunkScan<'a> {
         let mut first = 0;
         let mut mixed = false;
         while first < nodes.len() {
-            // Tables of one run are read on before anything is made of them, so that the
-            // processor has the next one to read while it waits for this one. A mixed one
-            // has enough to be done meanwhile.
-            let ahead = if mixed { AHEAD_OF_MIXED } else { AHEAD };
-            let mut end = first;
-            mixed = false;
-            while !mixed && end < nodes.len().min(first + GROUP) {
-                self.find(nodes, end + FOUND_AHEAD);
-                if let Some(entries) = source_entries(depth, nodes[end].source, &copies) {
-                    let next = nodes
-                        .get(end + ahead)
-                        .and_then(|next| source_entries(depth, next.source, &copies))
-                        .unwrap_or(entries);
-                    mixed = !self.scan.run(&entries, &next, &mut Bitmaps::of(compared));
+            let end;
+            (end, mixed) = self.compare(nodes, first, mixed, &copies, &mut nearby, compared);
+            let uniform = end - usize::from(mixed);
+            while first < end {
+                if let Some(like) = &mut like
+                    && first < uniform
+                {
+                    let (nodes, follows) = (&mut nodes[first..uniform], &mut follows[first..]);
+                    first += self.note_alike(like, first, nodes, follows, &copies);
+                    if first == end {
+                        break;
+                    }
                 }
-                end += 1;
-            }
-            for i in first..end {
-                let node = &mut nodes[i];
+                let number = first;
+                first += 1;
+                let node = &mut nodes[number];
                 let Some(entries) = source_entries(depth, node.source, &copies) else {
                     continue;
                 };
                 if node.low > node.high {
                     continue;
                 }
-                let mut found = if mixed && i + 1 == end {
+                node.child = out.chunk.children;
+                let mut found = if number == uniform {
                     Bitmaps::of(compared)
-                } else {
-                    if let Some(like) = &mut like
-                        && self.note_like(like, i, node, &entries, &mut follows[i])
-                    {
-                        continue;
-                    }
-                    if !self.needs_settling(node, &entries) {
-                        node.child = out.chunk.children;
-                        self.note_uniform(node, &entries, &mut out);
-                        like = self.likeness(i, node);
-                        continue;
-                    }
+                } else if self.needs_settling(node, &entries) {
                     let mut none = Bitmaps::of(settled);
                     self.no_ends(&entries, &mut none);
                     none
+                } else {
+                    self.note_uniform(node, &entries, &mut out);
+                    like = self.likeness(number, node);
+                    continue;
                 };
-                node.child = out.chunk.children;
                 self.sift(node, &entries, &mut found, sifted);
                 self.note_mixed(node, &entries, found.ends, sifted, &mut out);
             }
-            first = end;
         }
         self.ahead.learn(faults, nodes.len());
         let Noted {
@@ -255,6 +242,54 @@ impl<'a> ChunkScan<'a> {
         chunk
     }
 
+    /// Compares the entries of tables from number `first` on: a group, or up to one that is
+    /// not one run, whose bitmaps are `compared` then. Returns the number behind the last one,
+    /// and whether that is such a table; `mixed`: the one before `first` was.
+    ///
+    /// Tables of one run are read on before anything is made of them, so that the processor
+    /// has the next one to read while it waits for this one. A mixed one has enough to be
+    /// done meanwhile.
+    fn compare<'c>(
+        &self,
+        nodes: &[Node<'a>],
+        first: usize,
+        mixed: bool,
+        copies: &'c [u8],
+        nearby: &mut Nearby<'a>,
+        compared: &mut [u64],
+    ) -> (usize, bool)
+    where
+        'a: 'c,
+    {
+        let depth = &self.plan.depths[self.depth];
+        let group = nodes.len().min(first + GROUP);
+        let ahead = if mixed { AHEAD_OF_MIXED } else { AHEAD };
+        let mut end = first;
+        while end < group {
+            self.find(nodes, end + FOUND_AHEAD);
+            let Some(entries) = source_entries(depth, nodes[end].source, copies) else {
+                end += 1;
+                continue;
+            };
+            let (count, tables) = if mixed {
+                (1, entries)
+            } else {
+                strip(depth, &nodes[end..group], entries, nearby)
+            };
+            let next = nodes
+                .get(end + count - 1 + ahead)
+                .and_then(|next| source_entries(depth, next.source, copies))
+                .unwrap_or(entries);
+            let mut bitmaps = Bitmaps::of(compared);
+            let alike = self.scan.run(&tables, count, &next, &mut bitmaps);
+            if alike == 0 {
+                return (end + 1, true);
+            }
+            end += alike;
+        }
+        (end, false)
+    }
+
     /// Asks for the first byte of a table that lies apart from the one before it, so that
     /// where it is in memory is known when it is read.
     #[inline]
@@ -268,19 +303,23 @@ impl<'a> ChunkScan<'a> {
         }
     }
 
-    fn locate(
-        &self,
-        node: &Node<'_>,
-        depth: &PlanDepth,
-        nearby: &mut Nearby<'a>,
-        chunk: &mut Chunk,
-    ) -> Source<'a> {
-        let (pa, len) = (node.pa, depth.table_bytes());
-        if depth.pairs.is_none()
-            && let Some(bytes) = nearby.table(pa, len)
-        {
-            return Source::InPlace(bytes);
+    /// Says of each table where it is.
+    fn locate(&self, nodes: &mut [Node<'a>], nearby: &mut Nearby<'a>, chunk: &mut Chunk) {
+        let depth = &self.plan.depths[self.depth];
+        let in_place = depth.pairs.is_none();
+        let bytes = depth.table_bytes();
+        for node in nodes {
+            node.source = match nearby.table(node.pa, bytes) {
+                Some(bytes) if in_place => Source::InPlace(bytes),
+                _ => self.copy(node, depth, chunk),
+            };
         }
+    }
+
+    /// Copies a table that cannot be read where it is.
+    #[cold]
+    fn copy(&self, node: &Node<'_>, depth: &PlanDepth, chunk: &mut Chunk) -> Source<'a> {
+        let (pa, len) = (node.pa, depth.table_bytes());
         let offset = chunk.copies.len();
         chunk.copies.resize(offset + len, 0);
         let copy = &mut chunk.copies[offset..];
@@ -316,6 +355,29 @@ impl<'a> ChunkScan<'a> {
             }
         }
     }
+}
+
+/// How many of `nodes` lie one behind the other from the first one on, and their entries.
+#[inline]
+fn strip<'t, 'a: 't>(
+    depth: &PlanDepth,
+    nodes: &[Node<'a>],
+    first: Entries<'t>,
+    nearby: &mut Nearby<'a>,
+) -> (usize, Entries<'t>) {
+    let bytes = depth.table_bytes();
+    let count = nodes
+        .iter()
+        .zip(0..)
+        .take_while(|&(node, i)| node.pa == nodes[0].pa.wrapping_add(i * bytes as u64))
+        .count();
+    if count > 1
+        && matches!(nodes[0].source, Source::InPlace(_))
+        && let Some(tables) = nearby.table(nodes[0].pa, count * bytes)
+    {
+        return (count, Entries::new(tables, depth.format));
+    }
+    (1, first)
 }
 
 /// Puts what the dumper takes for the second entry of each pair in its place.

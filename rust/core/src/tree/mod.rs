@@ -550,6 +550,22 @@ impl Children<'_, '_> {
         count
     }
 
+    /// Goes on over entries that lead to `table`, as the last one did: `most` at most. Gives
+    /// how many.
+    #[inline]
+    pub fn pass_same(&mut self, table: Table, most: usize) -> usize {
+        let children = self.tree.levels[self.depth].children.get(self.slot..);
+        let same = |&&child: &&u32| child == table.node;
+        let count = children
+            .unwrap_or(&[])
+            .iter()
+            .take(most)
+            .take_while(same)
+            .count();
+        self.slot += count;
+        count
+    }
+
     /// The table `count` further on.
     #[inline]
     fn ahead(&self, count: usize) -> Option<Table> {
@@ -643,11 +659,16 @@ fn descent(plan: &Plan, depth: &PlanDepth, entry: u64) -> (u64, bool, bool) {
 #[inline]
 fn target(plan: &Plan, depth: &PlanDepth, decode: &Decode, entry: u64) -> (u64, bool, bool) {
     let pa = decode.address(entry);
+    let (shadow, walked) = shadowed(plan, depth, pa);
+    (pa, shadow, walked)
+}
+
+/// Whether a table is early shadow, and whether it is walked.
+#[inline]
+fn shadowed(plan: &Plan, depth: &PlanDepth, pa: u64) -> (bool, bool) {
     match depth.early_shadow {
-        Some(early) if pa >> plan.page_bits == early.pa >> plan.page_bits => {
-            (pa, true, early.descends)
-        }
-        _ => (pa, false, true),
+        Some(early) if pa >> plan.page_bits == early.pa >> plan.page_bits => (true, early.descends),
+        _ => (false, true),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::build::ChunkScan;
 use super::nearby::Nearby;
-use super::references::{Reference, refer};
-use super::runs::{bits, last_bit};
+use super::references::Reference;
+use super::runs::{bits, last_bit, stretch};
 use super::sift::Sifted;
 use super::tally::Tally;
-use super::{Chunk, Node, descent, high_index, node_runs, target};
+use super::{Chunk, Node, descent, high_index, node_runs, shadowed, source_entries};
 use crate::entries::Entries;
 use crate::memory::Buffer;
-use crate::plan::{Action, Label};
+use crate::plan::{Action, Label, PlanDepth};
 use crate::scan::Work;
 
 impl<'a> ChunkScan<'a> {
@@ -30,30 +30,37 @@ impl<'a> ChunkScan<'a> {
         })
     }
 
-    /// Takes down what a table of one run has, if that is what another one had.
-    #[inline]
-    pub(super) fn note_like(
+    /// Takes down what tables of one run have, as long as that is what another one had.
+    /// Returns how many; `number` is that of the first one.
+    #[inline(never)]
+    pub(super) fn note_alike(
         &self,
         like: &mut Like,
         number: usize,
-        node: &mut Node<'a>,
-        entries: &Entries<'_>,
-        follows: &mut u8,
-    ) -> bool {
+        nodes: &mut [Node<'a>],
+        follows: &mut [u8],
+        copies: &[u8],
+    ) -> usize {
         let depth = &self.plan.depths[self.depth];
         let high = high_index(depth);
-        let entry = entries.get(0);
-        if (entry ^ like.first) & like.bits != 0 || (node.low, node.high) != (0, high) {
-            return false;
+        let mut behind = like.number + 1 == number;
+        for (count, (node, follows)) in nodes.iter_mut().zip(follows).enumerate() {
+            let Some(entries) = source_entries(depth, node.source, copies) else {
+                return count;
+            };
+            let entry = entries.get(0);
+            if (entry ^ like.first) & like.bits != 0 || (node.low, node.high) != (0, high) {
+                return count;
+            }
+            (node.first, node.last) = (0, high);
+            node.first_entry = entry;
+            node.last_entry = entries.get(usize::from(high));
+            (node.leaves, node.others, node.breaks) = (like.leaves, like.others, like.breaks);
+            *follows = u8::from(behind && self.plan.goes_on(depth, like.last, entry));
+            (like.number, like.last) = (number + count, node.last_entry);
+            behind = true;
         }
-        (node.first, node.last) = (0, high);
-        node.first_entry = entry;
-        node.last_entry = entries.get(usize::from(high));
-        (node.leaves, node.others, node.breaks) = (like.leaves, like.others, like.breaks);
-        let behind = like.number + 1 == number;
-        *follows = u8::from(behind && self.plan.goes_on(depth, like.last, entry));
-        (like.number, like.last) = (number, node.last_entry);
-        true
+        nodes.len()
     }
 
     /// Takes down what a table of one run has.
@@ -85,9 +92,8 @@ impl<'a> ChunkScan<'a> {
             }
             Action::Table(_) => {
                 node.flat = false;
-                for index in low..=high {
-                    self.note_table(entries.get(index), out);
-                }
+                let words = (0..entries.len().div_ceil(64)).map(|word| stretch(word, low, high));
+                self.note_tables(entries, words, out);
             }
         }
     }
@@ -147,49 +153,77 @@ impl<'a> ChunkScan<'a> {
             tally.store(node);
         }
         if !node.flat {
-            for index in bits(tables) {
-                self.note_table(entries.get(index), out);
-            }
+            self.note_tables(entries, tables.iter().copied(), out);
         }
     }
 
-    /// Takes down where an entry leads to that a rule says leads to a table.
-    fn note_table(&self, entry: u64, out: &mut Noted<'_>) {
+    /// Takes down where entries lead to that a rule says lead to tables: those whose bits
+    /// are set, by word.
+    fn note_tables(
+        &self,
+        entries: &Entries<'_>,
+        words: impl Iterator<Item = u64>,
+        out: &mut Noted<'_>,
+    ) {
         let depth = &self.plan.depths[self.depth];
-        let (pa, _, walked) = match depth.only_table() {
-            Some(decode) => target(self.plan, depth, decode, entry),
-            None => descent(self.plan, depth, entry),
-        };
-        if !walked {
-            return;
-        }
         let next = &self.plan.depths[self.depth + 1];
-        let slot = out.chunk.children;
-        out.chunk.children += 1;
-        let (low, high) = match depth.length {
-            None => (0, high_index(next)),
-            Some(length) => {
-                let first = length.first.of(entry);
-                let last = length.last.of(entry).wrapping_add(length.last_add);
-                let high = u64::from(high_index(next));
-                // An empty range is written as 1 .. 0.
-                if first > last.min(high) {
-                    (1, 0)
+        let only = depth.only_table();
+        // The last one is kept at hand: most go on where it ends.
+        let mut open = out.chunk.references.pop();
+        let (mut values, mut addresses) = ([0; 64], [0; 64]);
+        for (word, tables) in words.enumerate().filter(|&(_, tables)| tables != 0) {
+            let first = word * 64;
+            let values = &mut values[..64.min(entries.len() - first)];
+            entries.copy(first, values);
+            if let Some(decode) = only {
+                decode.addresses(values, &mut addresses);
+            }
+            for bit in bits(&[tables]) {
+                let entry = values[bit];
+                let (pa, walked) = if only.is_some() {
+                    (addresses[bit], shadowed(self.plan, depth, addresses[bit]).1)
                 } else {
-                    (first as u16, last.min(high) as u16)
+                    let (pa, _, walked) = descent(self.plan, depth, entry);
+                    (pa, walked)
+                };
+                if !walked {
+                    continue;
+                }
+                let slot = out.chunk.children;
+                out.chunk.children += 1;
+                let (low, high) = below(depth, next, entry);
+                let there = u64::from(low) * next.format.bytes as u64;
+                if low <= high && !out.below.has(pa.wrapping_add(there)) {
+                    continue;
+                }
+                let reference = Reference::new(pa, low, high, slot);
+                let taken = open
+                    .as_mut()
+                    .is_some_and(|open| open.take(&reference, next.table_bytes() as u32));
+                if !taken {
+                    out.chunk.references.extend(open.replace(reference));
                 }
             }
-        };
-        let first = u64::from(low) * next.format.bytes as u64;
-        if low <= high && !out.below.has(pa.wrapping_add(first)) {
-            return;
         }
-        let reference = Reference::new(pa, low, high, slot);
-        refer(
-            &mut out.chunk.references,
-            reference,
-            next.table_bytes() as u32,
-        );
+        out.chunk.references.extend(open);
+    }
+}
+
+/// The entries that exist of the table that an entry of `depth` leads to; first > last:
+/// none.
+#[inline]
+fn below(depth: &PlanDepth, next: &PlanDepth, entry: u64) -> (u16, u16) {
+    let Some(length) = depth.length else {
+        return (0, high_index(next));
+    };
+    let first = length.first.of(entry);
+    let last = length.last.of(entry).wrapping_add(length.last_add);
+    let high = u64::from(high_index(next));
+    // An empty range is written as 1 .. 0.
+    if first > last.min(high) {
+        (1, 0)
+    } else {
+        (first as u16, last.min(high) as u16)
     }
 }
 

@@ -45,7 +45,7 @@ impl Reference {
     /// Takes in what the entry behind refers to, where that is the same table or the one
     /// behind it, which are `bytes` long and whole.
     #[inline]
-    fn take(&mut self, next: &Self, bytes: u32) -> bool {
+    pub(super) fn take(&mut self, next: &Self, bytes: u32) -> bool {
         let Some(step) = next.pa.checked_sub(self.last()) else {
             return false;
         };
@@ -68,17 +68,6 @@ impl Reference {
             let pa = self.pa + u64::from(i) * u64::from(self.step);
             Self::new(pa, self.low, self.high, self.slot + i)
         })
-    }
-}
-
-/// Adds what one more table entry refers to; tables are `bytes` long.
-#[inline]
-pub(super) fn refer(references: &mut Vec<Reference>, next: Reference, bytes: u32) {
-    let taken = references
-        .last_mut()
-        .is_some_and(|last| last.take(&next, bytes));
-    if !taken {
-        references.push(next);
     }
 }
 
@@ -153,6 +142,13 @@ mod tests {
         out
     }
 
+    fn refer(references: &mut Vec<Reference>, next: Reference) {
+        let last = references.last_mut();
+        if !last.is_some_and(|last| last.take(&next, BYTES as u32)) {
+            references.push(next);
+        }
+    }
+
     #[test]
     fn every_table_gets_one_number_in_order_of_address() {
         let mut stretches = 0;
@@ -161,7 +157,7 @@ mod tests {
             let mut references = Vec::new();
             for (&(pa, low, high), slot) in targets.iter().zip(0..) {
                 let next = Reference::new(pa, low, high, slot);
-                refer(&mut references, next, BYTES as u32);
+                refer(&mut references, next);
             }
             stretches += references.iter().filter(|r| r.step != 0).count();
             let mut slots = vec![u32::MAX; targets.len()];
@@ -183,7 +179,7 @@ mod tests {
         let mut references = Vec::new();
         for (slot, pa) in [u64::MAX - 0xfff, 0].into_iter().enumerate() {
             let next = Reference::new(pa, 0, 511, slot as u32);
-            refer(&mut references, next, BYTES as u32);
+            refer(&mut references, next);
         }
         assert_eq!(references.len(), 2);
     }

@@ -213,7 +213,7 @@ impl Work for Sift<'_, '_, '_, '_> {
                     jumps: nothing,
                     zeros,
                 };
-                if again.run(entries, entries, &mut out) {
+                if again.run(entries, 1, entries, &mut out) > 0 {
                     told.fill(0);
                 }
                 settle_ends(hits, told, ends);
