@@ -65,7 +65,7 @@ impl Summary {
     }
 
     /// Puts `count` copies of itself one behind the other, `span` bytes each.
-    fn repeat(mut self, plan: &Plan, span: u64, count: u64) -> Self {
+    pub fn repeat(mut self, plan: &Plan, span: u64, count: u64) -> Self {
         let Some((first, last)) = self.edges else {
             return self;
         };
@@ -191,6 +191,7 @@ impl<'t, 'a> Fold<'t, 'a> {
     /// The contexts that those of a depth lead to, of tables that need one.
     fn below(&self, depth: usize, contexts: &Contexts) -> Vec<(u32, u8)> {
         let of = &self.tree.plan().depths[depth];
+        let plain = self.tree.plan().notes.is_none();
         contexts
             .keys
             .par_iter()
@@ -203,12 +204,18 @@ impl<'t, 'a> Fold<'t, 'a> {
                     if !matches!(of.action(entries.get(run.start)), Action::Table(_)) {
                         continue;
                     }
-                    for index in run.start..=run.last {
-                        let entry = entries.get(index);
-                        if let Some(Child::Table(child)) = children.next(entry).child
-                            && !self.is_flat(child)
-                        {
+                    let mut next = run.start;
+                    while next <= run.last {
+                        let entry = entries.get(next);
+                        next += 1;
+                        let Some(Child::Table(child)) = children.next(entry).child else {
+                            continue;
+                        };
+                        if !self.is_flat(child) {
                             found.push((child.node, inherited | of.table_state(entry)));
+                        }
+                        if plain {
+                            next += children.pass_same(child, run.last + 1 - next);
                         }
                     }
                 }
@@ -329,8 +336,12 @@ impl<'t, 'a> Fold<'t, 'a> {
                             self.end(&mut group, &mut sum, depth);
                             group.chain(self.tree, depth, at, child, path);
                         }
-                        let more = children.pass_followers(child, run.last - index);
-                        group.extend(self.tree, depth, more);
+                        let most = run.last - index;
+                        let (mut more, mut step) = (children.pass_followers(child, most), 1);
+                        if more == 0 && self.tree.continues(child, child) {
+                            (more, step) = (children.pass_same(child, most), 0);
+                        }
+                        group.extend(self.tree, depth, more, step);
                         next += more;
                     }
                     Some(child) => {
@@ -338,6 +349,9 @@ impl<'t, 'a> Fold<'t, 'a> {
                             self.end(&mut group, &mut sum, depth);
                             group.repeat(depth, at, child, path);
                         }
+                        let more = children.pass_same(child, run.last - index);
+                        group.extend(self.tree, depth, more, 0);
+                        next += more;
                     }
                     None => {
                         self.end(&mut group, &mut sum, depth);
@@ -459,27 +473,29 @@ impl Group {
         }
     }
 
-    /// Adds `more` tables to a chain that each [follow](Children::pass_followers) the one
-    /// before, the first of them its last table.
+    /// Adds `more` tables that each [follow](Children::pass_followers) the one before, the
+    /// first of them the group's last table; `step` is 0 where all of them are that one.
     #[inline]
-    fn extend(&mut self, tree: &Tree<'_>, depth: &PlanDepth, more: usize) {
-        let Self::Chain {
-            last,
-            breaks,
-            leaves,
-            others,
-            ..
-        } = self
-        else {
-            return;
-        };
-        let count = more as u64;
-        let each = tree.atoms(last.1);
-        *breaks += count * tree.breaks(last.1);
-        *leaves += count * each.0;
-        *others += count * each.1;
-        last.0 += count * depth.span();
-        last.1.node += more as u32;
+    fn extend(&mut self, tree: &Tree<'_>, depth: &PlanDepth, more: usize, step: u32) {
+        let tables = more as u64;
+        match self {
+            Self::None => {}
+            Self::Same { count, .. } => *count += tables,
+            Self::Chain {
+                last,
+                breaks,
+                leaves,
+                others,
+                ..
+            } => {
+                let each = tree.atoms(last.1);
+                *breaks += tables * tree.breaks(last.1);
+                *leaves += tables * each.0;
+                *others += tables * each.1;
+                last.0 += tables * depth.span();
+                last.1.node += more as u32 * step;
+            }
+        }
     }
 
     /// Counts a table once more; false where this is a group of others.
@@ -652,6 +668,24 @@ impl<'f, 't, 'a> Parts<'f, 't, 'a> {
                 }
             }
         }
+    }
+
+    /// Goes on over parts that are `table`, as the last one was: `most` at most. Gives how
+    /// many.
+    #[inline]
+    pub fn pass_same(&mut self, table: Table, most: u64) -> u64 {
+        // Where there are notes, one may come before each.
+        if self.plan.notes.is_some() {
+            return 0;
+        }
+        let Some(run) = self.tables else { return 0 };
+        let most = usize::try_from(most).map_or(run.count(), |most| most.min(run.count()));
+        let count = self.children.pass_same(table, most);
+        self.tables = (count < run.count()).then_some(Run {
+            start: run.start + count,
+            ..run
+        });
+        count as u64
     }
 
     /// Asks for what the tables further on will need.

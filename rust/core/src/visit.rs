@@ -225,15 +225,25 @@ impl Visit<'_, '_, '_> {
             {
                 continue;
             }
+            let mut copies = 0;
             if inside {
-                let folded = parts.folded(&part);
-                if visitor.whole(first.wrapping_add(self.span.base), &folded.summary) {
+                let mut summary = parts.folded(&part).summary;
+                if let Piece::Table(child, _) = part.piece {
+                    copies = parts.pass_same(child, (self.span.last - last) >> parts.depth.shift);
+                }
+                if copies > 0 {
+                    summary = summary.repeat(plan, span, copies + 1);
+                }
+                if visitor.whole(first.wrapping_add(self.span.base), &summary) {
                     continue;
                 }
             }
             match part.piece {
                 Piece::Table(child, below) => {
                     parts.stale = self.table(child, below, before, first, visitor);
+                    for copy in 1..=copies {
+                        self.table(child, below, 0, first + copy * span, visitor);
+                    }
                 }
                 Piece::Atom(edge) => {
                     visitor.atom(clip(
