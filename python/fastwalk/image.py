@@ -172,6 +172,11 @@ class Image:
         return tuple(Segment(*segment) for segment in self._inner.segments())
 
     @cached_property
+    def extents(self) -> tuple[tuple[int, int], ...]:
+        """(PA, size) of each segment, as results keep them."""
+        return tuple((segment.pa, segment.size) for segment in self.segments)
+
+    @cached_property
     def details(self) -> tuple[tuple[str, str], ...]:
         """What else the container says, for people: (key, value)."""
         return tuple(self._inner.details)
@@ -253,8 +258,8 @@ class Image:
         self._base_known = True
         if moved is not None:
             self._inner = moved
-            self.__dict__.pop("segments", None)
-            self.__dict__.pop("details", None)
+            for stale in ("segments", "extents", "details"):
+                self.__dict__.pop(stale, None)
         return self._detect(spaces=spaces)
 
     def spaces(self) -> Spaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -99,13 +100,16 @@ class Lookup(NamedTuple):
 
 
 def default_budget() -> int:
-    """2^26 rows, or what half of the free memory holds, whichever is less."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-        free *= 1024
-    except (OSError, StopIteration, ValueError):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    """2^26 rows, or what half of the available memory holds, whichever is less."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    if free // 2 // ROW_BYTES < MOST_ROWS:
+        # What is cached is available, too; but to ask for that takes as long as a walk.
+        with (
+            contextlib.suppress(OSError, StopIteration, ValueError),
+            open("/proc/meminfo", encoding="ascii") as lines,
+        ):
+            entry = next(line for line in lines if line.startswith("MemAvailable:"))
+            free = int(entry.split()[1]) * 1024
     return min(MOST_ROWS, free // 2 // ROW_BYTES)
 
 
@@ -333,9 +337,10 @@ class AddressSpace:
         from .origin import Origin
 
         image = self.image
-        segments = tuple((segment.pa, segment.size) for segment in image.segments)
         spaces = (self.walked(),)
-        return Origin(image.name, self.layout, spaces, coalesce, segments, hashed=image.sha256)
+        return Origin(
+            image.name, self.layout, spaces, coalesce, image.extents, hashed=image.sha256
+        )
 
     def _walk_notes(
         self,

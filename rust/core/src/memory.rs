@@ -274,7 +274,16 @@ mod mapped {
         const KEPT: usize = 128 << 20;
         const PIECE: usize = 32 << 20;
 
-        struct Piece(NonNull<u8>, usize);
+        /// Of these, bytes that are not offered to the system: to do so takes a message to
+        /// every processor that has seen them.
+        const HELD: usize = 16 << 20;
+
+        struct Piece {
+            start: NonNull<u8>,
+            bytes: usize,
+            /// The system may take what is in it.
+            offered: bool,
+        }
 
         // SAFETY: memory that nobody else has.
         unsafe impl Send for Piece {}
@@ -285,41 +294,57 @@ mod mapped {
         /// A mapping of `bytes` or a little more, and how many it has, whatever is in it.
         pub(super) fn take(bytes: usize) -> Option<(NonNull<u8>, usize)> {
             let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
-            let fits = |piece: &Piece| (bytes..=bytes + bytes / 4).contains(&piece.1);
+            let fits = |piece: &Piece| (bytes..=bytes + bytes / 4).contains(&piece.bytes);
             let all = pieces.iter().enumerate().rev();
             let (found, _) = all
                 .filter(|(_, piece)| fits(piece))
-                .min_by_key(|(_, piece)| piece.1)?;
-            let Piece(start, bytes) = pieces.remove(found);
-            Some((start, bytes))
+                .min_by_key(|(_, piece)| piece.bytes)?;
+            let piece = pieces.remove(found);
+            Some((piece.start, piece.bytes))
         }
 
         /// Takes a mapping over, to be handed out again. Those that were kept for longest
         /// make room for it.
         pub(super) fn give(start: NonNull<u8>, bytes: usize) {
-            if bytes > PIECE {
-                return unmap(Piece(start, bytes));
-            }
-            // SAFETY: nobody has a reference to it any more. Until it is written again, the
-            // system may put zeros in its place.
-            #[cfg(target_os = "linux")]
-            unsafe {
-                libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_FREE)
+            let given = Piece {
+                start,
+                bytes,
+                offered: false,
             };
+            if bytes > PIECE {
+                return unmap(given);
+            }
             let mut pieces = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
-            pieces.push(Piece(start, bytes));
-            let mut kept: usize = pieces.iter().map(|piece| piece.1).sum();
+            pieces.push(given);
+            let mut newer = 0;
+            for piece in pieces.iter_mut().rev() {
+                newer += piece.bytes;
+                if newer > HELD && !piece.offered {
+                    offer(piece);
+                }
+            }
+            let mut kept = newer;
             let mut old = 0;
             while kept > KEPT {
-                kept -= pieces[old].1;
+                kept -= pieces[old].bytes;
                 old += 1;
             }
             pieces.drain(..old).for_each(unmap);
         }
 
+        /// Until it is written again, the system may put zeros in its place.
+        fn offer(piece: &mut Piece) {
+            // SAFETY: nobody has a reference to it any more.
+            #[cfg(target_os = "linux")]
+            unsafe {
+                libc::madvise(piece.start.as_ptr().cast(), piece.bytes, libc::MADV_FREE)
+            };
+            piece.offered = true;
+        }
+
         fn unmap(piece: Piece) {
             // SAFETY: mapped with this length, and nobody has a reference any more.
-            unsafe { libc::munmap(piece.0.as_ptr().cast(), piece.1) };
+            unsafe { libc::munmap(piece.start.as_ptr().cast(), piece.bytes) };
         }
     }
 }

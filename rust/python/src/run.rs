@@ -9,17 +9,23 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often Python gets a look at a signal and at the progress.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How long this thread stays awake for a result: to be woken takes as long as a small walk.
+const SOON: Duration = Duration::from_millis(1);
+
 static POOLS: LazyLock<Mutex<HashMap<usize, Arc<ThreadPool>>>> = LazyLock::new(Mutex::default);
+
+/// How many there are for this process; to ask takes as long as a small walk.
+static PROCESSORS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 /// The pool of that many threads; None: as many as the machine has processors.
 pub fn pool(threads: Option<usize>) -> PyResult<Arc<ThreadPool>> {
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.unwrap_or(available);
+    let threads = threads.unwrap_or_else(|| *PROCESSORS);
     if !(1..=1024).contains(&threads) {
         return Err(PyValueError::new_err(format!(
             "threads is {threads}, not in 1 to 1024"
@@ -60,8 +66,9 @@ pub fn run<T: Send>(
                 let _ = done.send(work(control));
             });
             let mut interrupted = None;
+            let start = Instant::now();
             let result = loop {
-                match finished.recv_timeout(TICK) {
+                match receive(&finished, start) {
                     Ok(result) => break Ok(result),
                     Err(mpsc::RecvTimeoutError::Disconnected) => break Err(()),
                     Err(mpsc::RecvTimeoutError::Timeout) if interrupted.is_some() => {}
@@ -88,6 +95,20 @@ pub fn run<T: Send>(
         )?;
     }
     Ok(value)
+}
+
+/// Waits for a result, a tick at most; awake, as long as it is not long since `start`.
+fn receive<T>(finished: &mpsc::Receiver<T>, start: Instant) -> Result<T, mpsc::RecvTimeoutError> {
+    while start.elapsed() < SOON {
+        match finished.try_recv() {
+            Ok(result) => return Ok(result),
+            Err(mpsc::TryRecvError::Disconnected) => {
+                return Err(mpsc::RecvTimeoutError::Disconnected);
+            }
+            Err(mpsc::TryRecvError::Empty) => std::thread::yield_now(),
+        }
+    }
+    finished.recv_timeout(TICK)
 }
 
 fn listen(control: &Control, progress: Option<&Py<PyAny>>) -> PyResult<()> {

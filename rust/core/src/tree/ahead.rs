@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// About how many chunks of a depth tell for all of them: asking is not free.
 const CHUNKS_ASKED: usize = 16;
 
+/// Where all is in memory, one chunk of this many is asked at most.
+const SELDOM: usize = 4;
+
 /// Tables that lie one right behind the other are mapped at once if they are so many: Linux
 /// maps 64 KiB at a fault (`fault_around_bytes`, mm/memory.c).
 const MAPPED_TOGETHER: usize = 16;
@@ -19,6 +22,8 @@ pub(super) struct Ahead {
     cold: AtomicBool,
     /// Some had to be mapped.
     unmapped: AtomicBool,
+    /// A chunk was read without a fault, so that others may be in memory, too.
+    settled: AtomicBool,
     /// One chunk of this many is asked, until then.
     asked_every: usize,
 }
@@ -28,6 +33,7 @@ impl Ahead {
         Self {
             cold: AtomicBool::new(false),
             unmapped: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             asked_every: (tables / (CHUNK * CHUNKS_ASKED)).max(1),
         }
     }
@@ -46,22 +52,25 @@ impl Ahead {
         nearby: &mut Nearby<'_>,
     ) -> Option<u64> {
         let cold = self.cold.load(Relaxed);
-        if cold || self.asks(number) {
+        if cold || self.asks(number) && !self.settled.load(Relaxed) {
             self.read(nodes);
         }
         if self.unmapped.load(Relaxed) {
             map(nodes, bytes, nearby);
             return None;
         }
-        self.asks(number).then(page_faults)
+        let settled = self.settled.load(Relaxed);
+        let asks = self.asks(number) && (!settled || number.is_multiple_of(SELDOM));
+        asks.then(page_faults)
     }
 
     /// Takes a look at how a chunk of `tables` tables was read; `before`: from
     /// [`Ahead::prepare`].
     pub(super) fn learn(&self, before: Option<u64>, tables: usize) {
-        if let Some(before) = before
-            && page_faults() - before > (tables / MAPPED_TOGETHER / 2) as u64
-        {
+        let Some(before) = before else { return };
+        let faults = page_faults() - before;
+        self.settled.store(faults == 0, Relaxed);
+        if faults > (tables / MAPPED_TOGETHER / 2) as u64 {
             self.unmapped.store(true, Relaxed);
         }
     }
