@@ -1,6 +1,8 @@
-//! The walk as the kernel does it (the shape of mm/pagewalk.c with mm/ptdump.c, 6.12):
-//! depth first in order of virtual address, an entry at a time, each handed to a
-//! callback through a function pointer, which compares it with the open run.
+//! The walk as the kernel does it (the shape of mm/pagewalk.c with mm/ptdump.c and x86's
+//! arch/x86/mm/dump_pagetables.c, 6.12): depth first in order of virtual address, an entry
+//! at a time. Each is handed to the callback of its depth through a pointer, which tells the
+//! dumper through two more: one works out what the entry permits below those above it, one
+//! compares it with the open run.
 
 use crate::map::Map;
 use std::hint::black_box;
@@ -14,14 +16,18 @@ const ACCESSED_DIRTY: u64 = 0x60;
 const PERMISSIONS: u64 = 6;
 const PFN: u64 = 0x000f_ffff_ffff_f000;
 
-/// The open run, and what the closed ones came to.
+/// The dumper: what it is told through, the open run, and what the closed ones came to.
 struct State {
+    effective_prot: fn(&mut State, depth: usize, entry: u64),
+    note_page: fn(&mut State, va: u64, depth: usize, entry: u64),
+    /// By depth: what the entry that was met last permits.
+    levels: [u64; 4],
     open: bool,
     start: u64,
     end: u64,
     attributes: u64,
     effective: u64,
-    depth: u32,
+    depth: usize,
     rows: u64,
     leaves: u64,
     checksum: u64,
@@ -49,16 +55,22 @@ impl State {
     }
 }
 
-/// What a walk calls for every entry that maps something, and for every empty one.
-type Note = fn(&mut State, va: u64, depth: u32, entry: u64, effective: u64);
+fn effective_prot(state: &mut State, depth: usize, entry: u64) {
+    let above = match depth {
+        0 => PERMISSIONS,
+        _ => state.levels[depth - 1],
+    };
+    state.levels[depth] = (above & entry & PERMISSIONS) | ((above | entry) & NX);
+}
 
-fn note(state: &mut State, va: u64, depth: u32, entry: u64, effective: u64) {
+fn note_page(state: &mut State, va: u64, depth: usize, entry: u64) {
     if entry & PRESENT == 0 {
         state.close();
         return;
     }
     state.leaves += 1;
     let attributes = entry & !(PFN | ACCESSED_DIRTY);
+    let effective = state.levels[depth];
     if !state.open
         || attributes != state.attributes
         || effective != state.effective
@@ -74,46 +86,71 @@ fn note(state: &mut State, va: u64, depth: u32, entry: u64, effective: u64) {
     state.end = va + (1 << (39 - 9 * depth));
 }
 
-fn combine(above: u64, entry: u64) -> u64 {
-    (above & entry & PERMISSIONS) | ((above | entry) & NX)
+/// What a walk calls for an entry; tells whether to go on below it.
+type Callback = fn(&mut State, entry: u64, va: u64) -> bool;
+
+/// What it calls, by depth, and for entries that are empty.
+struct Ops {
+    entry: [Callback; 4],
+    hole: fn(&mut State, va: u64, depth: usize),
 }
 
-fn table(map: &Map, state: &mut State, note: Note, pa: u64, va: u64, depth: u32, above: u64) {
-    entries(map, state, note, pa, va, depth, above, 0, 511);
-}
-
-#[allow(clippy::too_many_arguments)]
-fn entries(
-    map: &Map,
-    state: &mut State,
-    note: Note,
-    pa: u64,
-    va: u64,
-    depth: u32,
-    above: u64,
-    first: usize,
-    last: usize,
-) {
-    if !map.has(pa, 4096) {
-        return;
+fn upper_entry<const DEPTH: usize>(state: &mut State, entry: u64, va: u64) -> bool {
+    (state.effective_prot)(state, DEPTH, entry);
+    let leaf = entry & PSE != 0;
+    if leaf {
+        (state.note_page)(state, va, DEPTH, entry);
     }
-    let words = map.at(pa).cast::<u64>();
-    let shift = 39 - 9 * depth;
-    for index in first..=last {
-        // SAFETY: checked above.
-        let entry = unsafe { words.add(index).read_unaligned() };
-        let at = va + ((index as u64) << shift);
-        let effective = combine(above, entry);
-        if depth < 3 && entry & PRESENT != 0 && entry & PSE == 0 {
-            table(map, state, note, entry & PFN, at, depth + 1, effective);
-        } else {
-            note(state, at, depth, entry, effective);
+    !leaf
+}
+
+fn last_entry(state: &mut State, entry: u64, va: u64) -> bool {
+    (state.effective_prot)(state, 3, entry);
+    (state.note_page)(state, va, 3, entry);
+    false
+}
+
+fn hole(state: &mut State, va: u64, depth: usize) {
+    (state.note_page)(state, va, depth, 0);
+}
+
+struct Walk<'m> {
+    map: &'m Map,
+    ops: Ops,
+    state: State,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, pa: u64, va: u64, depth: usize) {
+        self.entries(pa, va, depth, 0, 511);
+    }
+
+    fn entries(&mut self, pa: u64, va: u64, depth: usize, first: usize, last: usize) {
+        if !self.map.has(pa, 4096) {
+            return;
+        }
+        let words = self.map.at(pa).cast::<u64>();
+        let shift = 39 - 9 * depth;
+        for index in first..=last {
+            // SAFETY: checked above.
+            let entry = unsafe { words.add(index).read_unaligned() };
+            let at = va + ((index as u64) << shift);
+            // The last depth's callback is told of empty entries, too.
+            if depth < 3 && entry & PRESENT == 0 {
+                (self.ops.hole)(&mut self.state, at, depth);
+            } else if (self.ops.entry[depth])(&mut self.state, entry, at) {
+                self.table(entry & PFN, at, depth + 1);
+            }
         }
     }
 }
 
 pub fn walk(map: &Map, root: u64, first: usize, last: usize, keep: bool) -> (u64, u64, u64, f64) {
-    let mut state = State {
+    // Opaque, so that calls stay calls through a pointer.
+    let state = black_box(State {
+        effective_prot,
+        note_page,
+        levels: [0; 4],
         open: false,
         start: 0,
         end: 0,
@@ -125,24 +162,20 @@ pub fn walk(map: &Map, root: u64, first: usize, last: usize, keep: bool) -> (u64
         checksum: 0,
         keep,
         columns: [Vec::new(), Vec::new(), Vec::new()],
-    };
-    // Opaque, so that the call stays a call through a pointer.
-    let note: Note = black_box(note);
+    });
+    let entry = [
+        upper_entry::<0>,
+        upper_entry::<1>,
+        upper_entry::<2>,
+        last_entry,
+    ];
+    let ops = black_box(Ops { entry, hole });
+    let mut walk = Walk { map, ops, state };
     let base = if first >= 256 { !0 << 48 } else { 0 };
     let start = Instant::now();
-    entries(
-        map,
-        &mut state,
-        note,
-        root,
-        base,
-        0,
-        PERMISSIONS,
-        first,
-        last,
-    );
-    state.close();
+    walk.entries(root, base, 0, first, last);
+    walk.state.close();
     let seconds = start.elapsed().as_secs_f64();
-    black_box(&state.columns);
+    let state = black_box(walk.state);
     (state.rows, state.leaves, state.checksum, seconds)
 }
