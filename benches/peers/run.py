@@ -106,7 +106,7 @@ PEERS = [
 ]
 INSIDE = {
     "numpy": "NumPy, level by level, 64 tables at a time",
-    "kernel": "the kernel's own algorithm in Rust: depth first, three calls through pointers an entry",
+    "kernel": "the kernel's own algorithm in Rust: depth first, three indirect calls an entry",
 }
 """Peers that run in this process, in turn with fastwalk."""
 
