@@ -338,9 +338,7 @@ class AddressSpace:
 
         image = self.image
         spaces = (self.walked(),)
-        return Origin(
-            image.name, self.layout, spaces, coalesce, image.extents, hashed=image.sha256
-        )
+        return Origin(image.name, self.layout, spaces, coalesce, image.extents, hashed=image.sha256)
 
     def _walk_notes(
         self,
